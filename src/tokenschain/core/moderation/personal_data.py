@@ -9,11 +9,17 @@ from __future__ import annotations
 import datetime
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from ahocorasick_rs import AhoCorasick
+
+from tokenschain.core.moderation.normalization import DIGITS, LETTERS_AND_DIGITS, PRINTED, runs
+
+if TYPE_CHECKING:
+    from tokenschain.core.moderation.character_scan import Scan, Scanner
 
 TEXT_CHARACTERS_MAX = 2_000_000
 """Longer texts are looked through in parts of as much."""
@@ -70,17 +76,18 @@ _NUMERALS = {
     "两": "2", "三": "3", "叁": "3", "四": "4", "肆": "4", "五": "5", "伍": "5", "六": "6",
     "陆": "6", "七": "7", "柒": "7", "八": "8", "捌": "8", "九": "9", "玖": "9",
 }  # fmt: skip
-_WIDE = {code + 0xFEE0: chr(code) for code in range(0x21, 0x7F)} | {0x3000: " "}
-_CIRCLED = {0x2460 + at: str(at + 1) for at in range(9)} | {0x24EA: "0"}
-_FOLD = _WIDE | _CIRCLED
 _FOLD_NUMERALS = {ord(numeral): digit for numeral, digit in _NUMERALS.items()}
+_GAP_CHARACTERS_MAX = 2
 _GAP = r"[ \t\u00a0\u2009\u200b-\u200d\u2060\ufeff\-\u2010-\u2015_·.,、]{1,2}"
 _ALPHANUMERIC = re.compile(r"[0-9A-Za-z]")
 _DIGIT = rf"[\d{''.join(_NUMERALS)}]"
 _RUN = re.compile(rf"{_DIGIT}(?:(?:{_GAP})?{_DIGIT}){{9,40}}(?:(?:{_GAP})?[Xx])?(?![A-Za-z])")
 _GAPS = re.compile(_GAP)
-_DIGITS_7 = re.compile(r"\d{7,}")
+_DIGITS_MIN = 7
 """Every number that is not spread has as many digits on end."""
+_SPREAD_MIN = 10
+_AFTER_SPREAD = 4
+"""So many characters after the digits of a spread number say where it ends."""
 _BEFORE_MOBILE, _BEFORE_LANDLINE, _EXTENSION = 4, 8, 13
 """So many characters may stand before those digits (`+86-`, `(0755) `), and after."""
 _ID = re.compile(r"(?<![0-9A-Za-z])[1-9]\d{16}[\dXx](?![0-9A-Za-z])")
@@ -115,7 +122,7 @@ _REGIONS = frozenset(
 )
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _ID_CHECKS = "10X98765432"
-_CODE = re.compile(r"(?<![0-9A-Za-z])[159YNA][1239]\d{6}[0-9A-HJ-NP-RT-UW-Y]{10}(?![0-9A-Za-z])")
+_CODE = re.compile(r"[159YNA][1239]\d{6}[0-9A-HJ-NP-RT-UW-Y]{10}")
 _CODE_ALPHABET = {c: at for at, c in enumerate("0123456789ABCDEFGHJKLMNPQRTUWXY")}
 
 
@@ -150,9 +157,8 @@ def is_card_number(number: str) -> bool:
     return total % 10 == 0
 
 
-def _numbers(text: str) -> Iterator[PersonalData]:
-    for digits in _DIGITS_7.finditer(text):
-        start, end = digits.span()
+def _numbers(text: str, places: Iterable[tuple[int, int]]) -> Iterator[PersonalData]:
+    for start, end in places:
         if (match := _ID.match(text, start)) and is_resident_id(match.group()):
             yield PersonalData(*match.span(), DataKind.RESIDENT_ID)
         if (match := _CARD.match(text, start)) and _is_card(match.group(), text, start):
@@ -175,10 +181,18 @@ def _is_card(number: str, text: str, at: int) -> bool:
     return len(number) in (14, 15, 16, 19) and bool(_CARD_WORDS.search(_before(text, at)))
 
 
-def _spread(text: str) -> Iterator[PersonalData]:
+def _runs(text: str, places: Iterable[tuple[int, int]]) -> Iterator[re.Match[str]]:
+    for start, end in places:
+        yield from _RUN.finditer(text, start, end + _AFTER_SPREAD)
+
+
+def _spread(text: str, places: Iterable[tuple[int, int]]) -> Iterator[PersonalData]:
     """Numbers with spaces or signs between their digits, or in Chinese numerals."""
-    for match in _RUN.finditer(text):
-        groups = _groups(match.group().translate(_FOLD_NUMERALS), match.start())
+    for match in _runs(text, places):
+        run = match.group()
+        if run.isascii() and run.isalnum():
+            continue  # it is not spread: `_numbers` has it
+        groups = _groups(run.translate(_FOLD_NUMERALS), match.start())
         if len(groups) == 1:
             if match.start() and _ALPHANUMERIC.match(text[match.start() - 1]):
                 continue  # a digest or the like
@@ -193,8 +207,10 @@ def _spread(text: str) -> Iterator[PersonalData]:
             best_last = first
             while last < len(groups) and len(digits) + len(groups[last][2]) <= 21:
                 digits += groups[last][2]
-                parts = [group[2] for group in groups[first : last + 1]]
-                kind = _of_digits(digits, parts, text, groups[first][0])
+                kind = None
+                if _MAY_BE.fullmatch(digits):
+                    parts = [group[2] for group in groups[first : last + 1]]
+                    kind = _of_digits(digits, parts, text, groups[first][0])
                 if kind is not None:
                     best, best_last = PersonalData(groups[first][0], groups[last][1], kind), last
                 last += 1
@@ -225,6 +241,10 @@ _MOBILE_SHAPES = {
     (2, 3, 4, 4),
     (2, 11),
 }
+
+
+_MAY_BE = re.compile(r"(?:86)?1[3-9]\d{9}|[3-6]\d{13,18}|[1-9]\d{16}[\dXx]")
+"""Mobile numbers, cards, and IDs."""
 
 
 def _of_digits(digits: str, parts: list[str], text: str, at: int) -> DataKind | None:
@@ -272,6 +292,7 @@ _SURNAMES = (
 )
 _COMPOUND = "欧阳|上官|司马|诸葛|东方|皇甫|尉迟|公孙|慕容|令狐|司徒|夏侯|端木|长孙"
 _FULL_NAME = rf"(?:(?:{_COMPOUND})[\u4e00-\u9fff]{{1,2}}|[{_SURNAMES}][\u4e00-\u9fff]{{1,2}})"
+_FULL_NAME_CHARACTERS_MAX = 4
 _AFTER_NAME = (
     r"(?=[\s,.;:!?()\[\]、。，；：！？（）【】《》\"'“”]"
     r"|先生|女士|小姐|同志|的|是|于|和|与|电话|手机|身份证|性别|年龄|男|女|$)"
@@ -320,7 +341,7 @@ _ADDRESS_MIDDLE = re.compile(_STREET_NUMBER)
 """What every address has in it; `_ADDRESS` itself tries a dozen lengths at each character."""
 _BEFORE_STREET_CHARACTERS = 60
 """The most that stands before it: province, city, district, town and the street's name."""
-_CODE_LONG = re.compile(r"[0-9A-Z]{18}")
+_CODE_CHARACTERS, _SECRET_CHARACTERS_MIN = 18, 15
 _HINT_WORDS: dict[re.Pattern[str], str] = {
     _NAME: "姓名 联系人 患者 病人 收件人 收货人 持卡人 户名 法定代表人 经办人 监护人 投保人 "
     "被保险人 受益人 申请人 我叫 名叫 叫做",
@@ -334,7 +355,6 @@ _HINT_WORDS: dict[re.Pattern[str], str] = {
 _HINT_LIST = [(word, pattern) for pattern, words in _HINT_WORDS.items() for word in words.split()]
 _HINT_OF = [pattern for _, pattern in _HINT_LIST]
 _HINTS = AhoCorasick([word for word, _ in _HINT_LIST])
-_ASCII_LONG = re.compile(r"[!-~]{20}")
 
 
 def _before(text: str, at: int) -> str:
@@ -347,39 +367,46 @@ def _varied(word: str) -> bool:
     return kinds == 2 and len(set(word)) >= 6
 
 
-def _formed(text: str) -> Iterator[PersonalData]:
+def _formed(scan: Scan) -> Iterator[PersonalData]:
+    text = scan.text
     if "@" in text or "at]" in text or "at)" in text:
         for match in _EMAIL.finditer(text):
             yield PersonalData(*match.span(), DataKind.EMAIL)
-    hints = {
-        _HINT_OF[number]
-        for number, _, _ in _HINTS.find_matches_as_indexes(text.lower(), overlapping=True)
-    }
+    hits = _HINTS.find_matches_as_indexes(text.lower(), overlapping=True)
+    hints = {_HINT_OF[number] for number, _, _ in hits}
     if not text.isascii():
         for match in _PLATE.finditer(text):
             yield PersonalData(*match.span(), DataKind.PLATE)
-        for pattern in (_NAME, _TITLED):
-            for match in pattern.finditer(text) if pattern in hints else ():
-                value = match["value"]
-                if value[:2] not in _NOT_NAMES and not _NEVER_IN_NAMES & set(value):
-                    yield PersonalData(*match.span("value"), DataKind.NAME)
+        named = list(_NAME.finditer(text)) if _NAME in hints else []
+        for number, start, end in hits if _TITLED in hints else ():
+            if _HINT_OF[number] is _TITLED:
+                titled = _TITLED.search(text, max(0, start - _FULL_NAME_CHARACTERS_MAX), end)
+                named += [titled] if titled is not None else ()
+        for match in named:
+            value = match["value"]
+            if value[:2] not in _NOT_NAMES and not _NEVER_IN_NAMES & set(value):
+                yield PersonalData(*match.span("value"), DataKind.NAME)
         yield from _addresses(text)
     for match in _MEDICAL.finditer(text) if _MEDICAL in hints else ():
         yield PersonalData(*match.span("value"), DataKind.MEDICAL_RECORD)
     for match in _PASSPORT.finditer(text) if _PASSPORT in hints else ():
         if _PASSPORT_WORDS.search(_before(text, match.start())):
             yield PersonalData(*match.span(), DataKind.PASSPORT)
-    for match in _CODE.finditer(text) if _CODE_LONG.search(text) is not None else ():
-        if is_organization_code(match.group()):
-            yield PersonalData(*match.span(), DataKind.ORGANIZATION_CODE)
-    if _ASCII_LONG.search(text) is not None:
-        for match in _SECRETS.finditer(text):
+    for start, end in runs(scan.latin, LETTERS_AND_DIGITS, _CODE_CHARACTERS):
+        if end - start == _CODE_CHARACTERS and _is_code(text[start:end]):
+            yield PersonalData(start, end, DataKind.ORGANIZATION_CODE)
+    for start, end in runs(scan.latin, PRINTED, _SECRET_CHARACTERS_MIN):
+        for match in _SECRETS.finditer(text, start, end + 1):
             yield PersonalData(*match.span(), DataKind.SECRET)
-        for match in _PEM.finditer(text):
-            yield PersonalData(*match.span(), DataKind.SECRET)
+    for match in _PEM.finditer(text) if "-----BEGIN " in text else ():
+        yield PersonalData(*match.span(), DataKind.SECRET)
     for match in _PASSWORD.finditer(text) if _PASSWORD in hints else ():
         if _varied(match["value"]):
             yield PersonalData(*match.span("value"), DataKind.SECRET)
+
+
+def _is_code(word: str) -> bool:
+    return _CODE.fullmatch(word) is not None and is_organization_code(word)
 
 
 def _addresses(text: str) -> Iterator[PersonalData]:
@@ -398,11 +425,18 @@ def _addresses(text: str) -> Iterator[PersonalData]:
 
 def find(text: str) -> list[PersonalData]:
     """The personal data in a text, in its order; none of it overlaps."""
-    folded = text.translate(_FOLD)
-    found = list(_formed(folded))
-    found += _numbers(folded)
-    found += _spread(folded)
+    scan = _scanner().scan(text)
+    found = list(_formed(scan))
+    found += _numbers(scan.text, runs(scan.latin, DIGITS, _DIGITS_MIN))
+    found += _spread(scan.text, scan.spread)
     return _apart(found)
+
+
+@cache
+def _scanner() -> Scanner:
+    from tokenschain.core.moderation.character_scan import Scanner  # noqa: PLC0415 - numpy: 0.1 s
+
+    return Scanner("".join(_NUMERALS), _SPREAD_MIN, _GAP_CHARACTERS_MAX)
 
 
 _RANK = {kind: at for at, kind in enumerate(DataKind)}
