@@ -30,7 +30,8 @@ def test_a_text_is_tested_and_a_pack_signed(
     (opinion,) = [row for row in rows if row["stage"] == "classifier"]
     assert opinion["level"] == "none" and 0 < float(opinion["rule"]) < 0.5
     key, pack = tmp_path / "key", tmp_path / "made.json"
-    public = run("new-key", str(key)).strip()
+    public = run("new-key", str(key), "--suite", "gm").strip()
+    assert public.startswith("sm2:B")
     assert key.stat().st_mode & 0o077 == 0
     given = {
         "name": "made", "version": "1", "author": "one", "reviewer": "two",

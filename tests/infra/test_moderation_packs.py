@@ -13,7 +13,7 @@ from tokenschain.infra.moderation_classifier import load_classifier
 from tokenschain.infra.moderation_packs import PackFolder, seed_pack, signature_path
 from tokenschain.infra.security import pack_signatures
 
-PRIVATE, PUBLIC = pack_signatures.new_key()
+PRIVATE, PUBLIC = pack_signatures.new_key("gm")
 
 
 class Noted:
@@ -32,7 +32,7 @@ def write(folder: Path, name: str, text: str, *, signed: bool = True) -> None:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(pack))
     if signed:
-        signature_path(path).write_bytes(pack_signatures.sign(path.read_bytes(), PRIVATE))
+        signature_path(path).write_bytes(pack_signatures.sign(path.read_bytes(), [PRIVATE]))
 
 
 def test_packs_are_taken_up_changed_and_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,13 @@ moderation = typer.Typer(
 _PackFile = Annotated[Path, typer.Argument(help="File of the pack.", exists=True)]
 
 
+class SigningSuite(StrEnum):
+    """Whose signatures."""
+
+    INTERNATIONAL = "international"
+    GM = "gm"
+
+
 @moderation.command("test")
 def moderation_test(
     text: Annotated[str, typer.Argument(help="The text.")],
@@ -64,9 +72,13 @@ def moderation_coverage(pack: _PackFile, output_format: Output = Format.TABLE) -
 @moderation.command("new-key")
 def moderation_new_key(
     file: Annotated[Path, typer.Argument(help="Where the private key is to be kept.")],
+    suite: Annotated[
+        SigningSuite | None,
+        typer.Option(help="`gm` makes an SM2 key; that of the settings if unset."),
+    ] = None,
 ) -> None:
     """Make a key to sign packs with; prints the public one for `moderation.pack_keys`."""
-    private, public = pack_signatures.new_key()
+    private, public = pack_signatures.new_key(suite or load().crypto.suite)
     with file.open("xb") as made:
         file.chmod(0o600)
         made.write(private)
@@ -76,12 +88,17 @@ def moderation_new_key(
 @moderation.command("sign")
 def moderation_sign(
     pack: _PackFile,
-    key: Annotated[Path, typer.Option(help="File of the private key.", exists=True)],
+    key: Annotated[
+        list[Path],
+        typer.Option(help="File of the private key; once more to sign with two.", exists=True),
+    ],
 ) -> None:
     """Check a pack and write its signature beside it."""
     _read(pack)
     signature = signature_path(pack)
-    signature.write_bytes(pack_signatures.sign(pack.read_bytes(), key.read_bytes()))
+    signature.write_bytes(
+        pack_signatures.sign(pack.read_bytes(), [one.read_bytes() for one in key])
+    )
     said = told("signed: {file}", file=signature.name)
     console.print(said, highlight=False, markup=False)
 

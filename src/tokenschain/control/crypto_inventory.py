@@ -14,10 +14,12 @@ from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import api_keys, recovery_codes, sign_ups, tokens, users
 from tokenschain.infra.security import secret_files
+from tokenschain.infra.security.pack_signatures import SM2_MARK
 from tokenschain.infra.security.secret_files import SecretFileRefused
-from tokenschain.infra.security.suite import GM, INTERNATIONAL, suite_named
+from tokenschain.infra.security.suite import DUAL, GM, INTERNATIONAL, suite_named
 
 _SEALING = {INTERNATIONAL.sealed_version: "AES-256-GCM", GM.sealed_version: "SM4-GCM"}
+_CHECKPOINTS = {GM.name: "SM2", DUAL: "Ed25519, SM2"}
 _DIGESTS = (("API keys", api_keys.c.key_hash), ("tokens and sessions", tokens.c.token_hash),
             ("recovery codes", recovery_codes.c.code_hash),
             ("sign-ups", sign_ups.c.code_hash))  # fmt: skip
@@ -84,9 +86,10 @@ def _of_channels(settings: Settings, internal: str) -> Iterator[Protected]:
     yield Protected("answers and questions in Redis", sealing, internal, None)
     yield Protected("audit log: tree", "SHA-256", "", None)
     audit = _key_of(settings.audit_key_path)
-    yield Protected("audit log: checkpoints", "Ed25519", audit, None)
+    signed = _CHECKPOINTS.get(settings.crypto.suite, "Ed25519")
+    yield Protected("audit log: checkpoints", signed, audit, None)
     for key in settings.moderation.pack_keys:
-        algorithm = "SM2" if key.startswith("sm2:") else "Ed25519"
+        algorithm = "SM2" if key.startswith(SM2_MARK) else "Ed25519"
         yield Protected("moderation packs", algorithm, key[:12], None)
     yield Protected("names by content, not for protection", "SHA-256", "", None)
 

@@ -26,7 +26,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 def test_a_signed_pack_is_in_force_and_one_that_nobody_signed_is_named(tmp_path: Path) -> None:
-    private, public = pack_signatures.new_key()
+    private, public = pack_signatures.new_key("international")
     settings = Settings(data_dir=tmp_path, moderation=ModerationSettings(
         packs_dir=tmp_path, pack_keys=(public,)))  # fmt: skip
     rules = LocalRules()
@@ -37,7 +37,7 @@ def test_a_signed_pack_is_in_force_and_one_that_nobody_signed_is_named(tmp_path:
     file.write_bytes(data)
     assert list(rules.installed(settings).refused) == ["bank.json"]
     assert list(rules.installed(settings).refused) == ["bank.json"], "asked again, it is still said"
-    signature_path(file).write_bytes(pack_signatures.sign(data, private))
+    signature_path(file).write_bytes(pack_signatures.sign(data, [private]))
     found = rules.installed(settings)
     assert [pack.version for pack in found.packs][1:] == ["7"] and not found.refused
     assert found.missing["total"] > 9_000

@@ -153,12 +153,12 @@ class ModerationSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     pack_keys: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{43}=\Z")], ...],
+        tuple[Annotated[str, Meta(pattern=r"^([A-Za-z0-9+/]{43}|sm2:B[A-Za-z0-9+/]{86})=\Z")], ...],
         Meta(
             max_length=20,
-            description="Ed25519 public keys of those who may sign packs, in base64 as "
-            "`tokenschain moderation new-key` prints them. Without one, only the seed pack is "
-            "used.",
+            description="Public keys of those who may sign packs, as `tokenschain moderation "
+            "new-key` prints them: Ed25519 in base64, or SM2 behind `sm2:`. Without one, only "
+            "the seed pack is used.",
         ),
     ] = ()
     engines: Annotated[
