@@ -12,6 +12,7 @@ from sqlalchemy import Column, Engine, func, select
 from tokenschain.control.resealing import SEALED
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.content_tables import call_contents, content_keys
 from tokenschain.infra.database.tables import api_keys, recovery_codes, sign_ups, tokens, users
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.pack_signatures import SM2_MARK
@@ -23,6 +24,8 @@ _CHECKPOINTS = {GM.name: "SM2", DUAL: "Ed25519, SM2"}
 _DIGESTS = (("API keys", api_keys.c.key_hash), ("tokens and sessions", tokens.c.token_hash),
             ("recovery codes", recovery_codes.c.code_hash),
             ("sign-ups", sign_ups.c.code_hash))  # fmt: skip
+
+_ABOVE = {"content_keys": "tenant and day keys", "call_contents": "day keys"}
 
 
 class Protected(NamedTuple):
@@ -70,6 +73,10 @@ def _of_database(engine: Engine, master: str) -> Iterator[Protected]:
             for version, count in connection.execute(_by_version(one.column)):
                 what = f"{one.table.name}.{one.column.name}"
                 yield Protected(what, _sealing(bytes(version)), master, count)
+        for below in (content_keys.c.wrapped, call_contents.c.body):
+            for version, count in connection.execute(_by_version(below)):
+                what = f"{below.table.name}.{below.name}"
+                yield Protected(what, _sealing(bytes(version)), _ABOVE[below.table.name], count)
 
 
 def _by_version(column: Column[bytes]) -> Any:

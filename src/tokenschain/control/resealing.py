@@ -11,6 +11,7 @@ from tokenschain.control import revisions
 from tokenschain.core.log_events import Reporter
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.database.content_tables import tenant_keys
 from tokenschain.infra.database.moderation_tables import moderation_cases
 from tokenschain.infra.database.tables import (
     alert_targets,
@@ -63,8 +64,12 @@ SEALED = (
         moderation_cases, moderation_cases.c.sealed, moderation_cases.c.id,
         moderation_cases.c.tenant, Sealable.MODERATION_CASE,
     ),
+    SealedColumn(
+        tenant_keys, tenant_keys.c.sealed, tenant_keys.c.id, tenant_keys.c.tenant,
+        Sealable.CONTENT_KEY,
+    ),
 )  # fmt: skip
-"""Every sealed column there is; a test compares it with the tables."""
+"""Every column that the master key seals; a test compares it with the tables."""
 
 
 class Resealed(NamedTuple):

@@ -33,8 +33,9 @@ from tokenschain.core.call_record import (
     MODEL_CHARACTERS_MAX,
 )
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
-from tokenschain.infra.database import moderation_tables
+from tokenschain.infra.database import content_tables, moderation_tables
 
+assert content_tables.metadata is moderation_tables.metadata
 metadata = moderation_tables.metadata
 """Of those tables, too, and of the audit log's."""
 

@@ -134,6 +134,9 @@ class Sealable(StrEnum):
     MAIL = "mail"
     MODERATION_TEXTS = "moderation_texts"
     MODERATION_CASE = "moderation_case"
+    CONTENT_KEY = "content_key"
+    CONTENT_IN_TRANSIT = "content_in_transit"
+    CONTENT = "content"
 
 
 class Place(NamedTuple):
