@@ -23,6 +23,11 @@ def _numbers(*names: str) -> list[sa.Column[Any]]:
 
 
 def upgrade() -> None:
+    _make_keys_and_contents()
+    _make_policies_and_records()
+
+
+def _make_keys_and_contents() -> None:
     op.create_table(
         "tenant_keys",
         sa.Column("id", sa.String(40), primary_key=True),
@@ -63,6 +68,9 @@ def upgrade() -> None:
     )
     op.create_index("call_contents_by_tenant", "call_contents", ["tenant", "started_ms", "call_id"])
     op.create_index("call_contents_by_key", "call_contents", ["key_id"])
+
+
+def _make_policies_and_records() -> None:
     op.create_table(
         "content_policies",
         *_texts(64, "tenant", "project"),
