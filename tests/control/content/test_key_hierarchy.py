@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from tokenschain.control import resealing
-from tokenschain.control.content import keys
-from tokenschain.control.content.keys import ContentKeys, KeyDestroyed
+from tokenschain.control.content import key_hierarchy
+from tokenschain.control.content.key_hierarchy import ContentKeys, KeyDestroyed
 from tokenschain.infra.database.content_tables import content_keys, tenant_keys
 from tokenschain.infra.security.suite import (
     GM,
@@ -83,8 +83,8 @@ def test_what_is_sealed_below_a_destroyed_key_opens_no_more(engine: Engine, whic
         tenant = db.execute(select(tenant_keys.c.id)).scalar_one()
         named = {"subject": hers.id, "day": day.id, "tenant": tenant}[which]
         below = {"subject": [], "day": [hers.id], "tenant": [hers.id, day.id]}[which]
-        assert keys.destroy(db, [named, "ckey_unknown"], 5) == sorted([named, *below])
-        assert keys.destroy(db, [named], 6) == [], "it is gone already"
+        assert key_hierarchy.destroy(db, [named, "ckey_unknown"], 5) == sorted([named, *below])
+        assert key_hierarchy.destroy(db, [named], 6) == [], "it is gone already"
         # Also for the control that had it in memory.
         for one in (made, ContentKeys(engine, master("m"), INTERNATIONAL)):
             with pytest.raises(KeyDestroyed):
