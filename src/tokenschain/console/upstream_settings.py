@@ -19,7 +19,7 @@ from tokenschain.console.rendering import Pages, Renderer
 from tokenschain.console.routing import PATH, credentials_of
 from tokenschain.console.virtual_models import RoutingRule, rules_of
 from tokenschain.console.visit import PagePart, Visit
-from tokenschain.core.snapshot import ZONES
+from tokenschain.core.snapshot.zones import ZONES
 from tokenschain.infra.security.prescribed import fingerprint
 
 FIELDS = ("preference", "zone", "concurrency_max", "credential")

@@ -19,7 +19,7 @@ from tokenschain.console.connect import TEST_WAIT_S, ConnectionTest
 from tokenschain.console.rendering import Pages, Renderer
 from tokenschain.console.routing import PATH, row_of, states_of
 from tokenschain.console.visit import Visit
-from tokenschain.core.snapshot import ZONES
+from tokenschain.core.snapshot.zones import ZONES
 
 FIELDS = ("name", "of", "provider", "base_url", "credential", "models", "zone", "reason")
 PROVIDERS = (

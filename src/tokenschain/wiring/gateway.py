@@ -202,6 +202,7 @@ class GatewayWorker:
             time.time,
             random.random,
             self._settings.server.not_found_per_minute_max,
+            self._settings.sovereignty.mode,
         )
         self._router.keyless_of = self._without_key
         self._without_key_before: frozenset[str] = frozenset()

@@ -15,6 +15,7 @@ from tokenschain.control.configuration.kinds import (
     TenantRoutingSpec,
 )
 from tokenschain.control.configuration.resources import Kind, ResourceKey
+from tokenschain.core.snapshot.zones import ZONES
 
 
 def test_a_tenant_takes_zones_away_and_adds_none() -> None:
@@ -25,10 +26,31 @@ def test_a_tenant_takes_zones_away_and_adds_none() -> None:
             "beta": TenantRoutingSpec(residency={"project/p1": ("abroad", "cn")}),
         },
     )
-    found = tenant_rules.residency(given)
+    found = tenant_rules.residency(given, "none")
     assert found["tenant/acme"] == ("cn",)
     assert found["tenant/beta/project/p1"] == ("cn",)
     assert found["*"] == ("cn", "gov")
+
+
+def test_modes_become_residency_rules_and_the_strictest_of_all_holds() -> None:
+    given = Configuration(
+        routing=RoutingSpec(
+            residency={"tenant/acme": ("abroad", "cn", "gov")},
+            sovereignty={"tenant/acme": "domestic-only", "class/core": "air-gapped",
+                         "class/general": "none", "tenant/beta": "none"},
+        ),
+        tenant_routing={
+            "acme": TenantRoutingSpec(sovereignty={"*": "none", "project/p1": "zone:gov"}),
+            "beta": TenantRoutingSpec(sovereignty={"*": "zone:abroad"}),
+        },
+    )  # fmt: skip
+    assert tenant_rules.residency(given, "none") == {
+        "tenant/acme": ("cn", "gov"), "tenant/acme/project/p1": ("gov",),
+        "class/core": ("own",), "class/general": ZONES, "tenant/beta": ("abroad",),
+    }  # fmt: skip
+    under = tenant_rules.residency(given, "domestic-only")
+    assert under["*"] == ("cn", "mlps3", "gov", "own")
+    assert under["tenant/beta"] == (), "a tenant opens nothing"
 
 
 def test_what_the_platform_set_for_the_same_calls_goes_before() -> None:

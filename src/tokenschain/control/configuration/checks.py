@@ -77,6 +77,7 @@ def reference_problems(
     rules: list[tuple[ResourceKey, str, Iterable[str]]] = [
         (key, "policy_overrides", routing.policy_overrides),
         (key, "residency", routing.residency),
+        (key, "sovereignty", routing.sovereignty),
         (key, "own_upstream_fees_micro_cny", routing.own_upstream_fees_micro_cny),
         (key, "own_upstreams", [f"tenant/{tenant}" for tenant in routing.own_upstreams]),
         (of_cache, "mode_overrides", cache.mode_overrides),
@@ -85,7 +86,8 @@ def reference_problems(
     for tenant, own in given.tenant_routing.items():
         key = ResourceKey(Kind.ROUTING, tenant, SINGLE)
         rules += [(key, "policy_overrides", own.policy_overrides),
-                  (key, "residency", own.residency)]  # fmt: skip
+                  (key, "residency", own.residency),
+                  (key, "sovereignty", own.sovereignty)]  # fmt: skip
     for tenant, kept in given.tenant_cache.items():
         key = ResourceKey(Kind.CACHE_RULES, tenant, SINGLE)
         rules += [(key, "mode_overrides", kept.mode_overrides),

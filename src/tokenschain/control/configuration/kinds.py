@@ -13,10 +13,11 @@ import msgspec
 from msgspec import Meta, field
 
 from tokenschain.control.configuration.resources import PROBLEMS_MAX, Kind, Problem, ResourceKey
-from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits, Zone
+from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits
 from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.virtual_models import TOKENS_MAX, VirtualModelEntry
+from tokenschain.core.snapshot.zones import Sovereignty, Zone
 from tokenschain.infra.config import PriceSettings, UpstreamSettings, declared, validation
 from tokenschain.infra.config.validation import Values, Wrong, WrongBy
 from tokenschain.infra.config.value_types import SECRET
@@ -141,6 +142,13 @@ class TenantRoutingSpec(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="Zones that data may go to, by `*`, `project/NAME` or `model/NAME`; only "
             "those that the platform allows as well."
+        ),
+    ] = field(default_factory=dict)
+    sovereignty: Annotated[
+        dict[TenantScope, Sovereignty],
+        Meta(
+            description="Sovereignty modes by the same scopes: `domestic-only`, `zone:NAME`, "
+            "`air-gapped` or `none`; they hold beside `residency`, the strictest of all."
         ),
     ] = field(default_factory=dict)
     own_upstreams: Annotated[

@@ -33,6 +33,7 @@ from tokenschain.core.snapshot import (
     own_id,
 )
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
+from tokenschain.core.snapshot.zones import NONE
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import PriceSettings, Settings, UpstreamSettings
 from tokenschain.wire.client import Origin
@@ -86,7 +87,9 @@ def build(
     fields["models"] = virtual.pop("", {})
     fields["policy_overrides"] = tenant_rules.policies(given)
     fields["own_upstreams"] = tenant_rules.own_upstreams(given)
-    routing = Routing(**fields | {"residency": tenant_rules.residency(given)})
+    fields["residency"] = tenant_rules.residency(given, settings.sovereignty.mode)
+    fields["sovereignty"] = {}
+    routing = Routing(**fields)
     tenants = {
         tenant: TenantConfiguration(table.models_of(tenant), virtual.get(tenant, {}))
         for tenant in sorted({*table.names, *virtual} - {""})
@@ -120,9 +123,9 @@ def _add_upstreams(
             table.problems.append(problem)
             continue
         zone = entry.zone or _zone_of(provider, whose, base_url)
-        if zone is None and given.routing.residency and not whose.tenant:
+        if zone is None and not whose.tenant and _has_zone_rules(given, settings):
             why = (
-                "set zone, since routing has residency rules and the catalog does not say where "
+                "set zone, since rules say where data may go and the catalog does not say where "
                 f"the machines of provider {entry.provider} are"
             )
             problem = Problem(Kind.UPSTREAM, *whose, "zone", why, because=("provider", "base_url"))
@@ -151,6 +154,12 @@ def _add_upstreams(
                 vendor = found.vendor if found is not None else entry.provider
                 offer = _offer(published.id, served, price, found)
                 table.names_of(whose.tenant).add(name, kind, vendor, offer)
+
+
+def _has_zone_rules(given: Configuration, settings: Settings) -> bool:
+    """Whether anything says where data may go."""
+    routing = given.routing
+    return bool(routing.residency or routing.sovereignty) or settings.sovereignty.mode != NONE
 
 
 def _zone_of(provider: Provider | None, whose: Owned, base_url: str) -> str | None:

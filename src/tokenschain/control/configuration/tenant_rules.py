@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from tokenschain.control.configuration.configuration import Configuration
-from tokenschain.core.snapshot import OwnUpstreams, Zone, own_id
+from tokenschain.core.snapshot import OwnUpstreams, own_id
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import POLICIES
+from tokenschain.core.snapshot.zones import EVERYBODY, Sovereignty, Zone, under
 
 T = TypeVar("T")
 
@@ -36,15 +37,21 @@ def own_upstreams(given: Configuration) -> dict[str, OwnUpstreams]:
     return own | given.routing.own_upstreams
 
 
-def residency(given: Configuration) -> dict[str, tuple[Zone, ...]]:
-    """Zones by whose data may go there. A tenant only takes zones away: where the platform has a
-    rule for the same calls, both hold."""
-    found = dict(given.routing.residency)
+def residency(given: Configuration, deployment: Sovereignty) -> dict[str, tuple[Zone, ...]]:
+    """Zones by whose data may go there, by rules and modes, the strictest of all. A tenant only
+    takes zones away: where the platform has a rule for the same calls, both hold.
+
+    Args:
+        deployment: the mode of the platform as a whole.
+    """
+    platform = under(given.routing.residency, given.routing.sovereignty)
+    platform = under(platform, {EVERYBODY: deployment})
+    found = dict(platform)
     for tenant, spec in given.tenant_routing.items():
-        for scope, zones in spec.residency.items():
+        for scope, zones in under(spec.residency, spec.sovereignty).items():
             name = _scope(tenant, scope)
             for rule in ("*", name):
-                allowed = given.routing.residency.get(rule)
+                allowed = platform.get(rule)
                 if allowed is not None:
                     zones = tuple(zone for zone in allowed if zone in zones)  # noqa: PLW2901
             found[name] = zones

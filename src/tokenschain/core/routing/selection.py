@@ -17,8 +17,9 @@ import msgspec
 from tokenschain.core.pricing.catalog import Occasion, Usage, cost_of
 from tokenschain.core.routing.admission import RULES, USED_UP, ConcurrencyLimit, Priority
 from tokenschain.core.routing.health import MISSED_MIN, SHARE_MIN, Health
-from tokenschain.core.snapshot import ZONES, Candidate
+from tokenschain.core.snapshot import Candidate
 from tokenschain.core.snapshot.routing_policy import Objective, Policy
+from tokenschain.core.snapshot.zones import ZONES
 
 BUCKETS = (512, 2_048, 8_192)
 """Upper ends of the prompt sizes that are told apart, tokens; beyond is one more."""

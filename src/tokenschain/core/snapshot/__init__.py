@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,20 +16,13 @@ from tokenschain.core.snapshot.freeze import Freeze
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
+from tokenschain.core.snapshot.zones import ResidencyScope, Sovereignty, Zone
 from tokenschain.core.steering import SteeringParameter
 from tokenschain.core.tenancy import KeyGrant
 
-Zone = Literal["abroad", "cn", "mlps3", "gov", "own"]
-"""Data zones by trust: outside the country, in it, in it and certified for MLPS 2.0 level 3,
-a government cloud, machines of one's own."""
-ZONES: tuple[str, ...] = get_args(Zone)
 TOKEN_PROVIDERS = ("baidu-qianfan", "volcengine-ark")
 """Providers with a service that trades credentials for tokens (`auth: token`)."""
 CALL_FEE_MAX_MICRO_CNY = 1_000_000_000
-ResidencyScope = Annotated[
-    str, Meta(pattern=r"^(\*|(tenant|project|model)/.+|class/[\w-]{1,32})\Z")
-]
-"""Whose data a residency rule is for: a `RuleScope`, or `class/NAME` for keys of a data class."""
 UPSTREAM_ID_CHARACTERS_MAX = 64
 """As many as a call's record has room for."""
 WAIT_MAX_S = 604_800
@@ -320,6 +313,13 @@ class Routing(msgspec.Struct, frozen=True):
             "`model/NAME`, one tenant's `tenant/NAME/project/NAME` and `tenant/NAME/model/NAME`, "
             "and `class/NAME` for keys of that data class, whoever holds them. A zone must be in "
             "every rule that applies. Nothing is sent elsewhere, whatever fails."
+        ),
+    ] = {}
+    sovereignty: Annotated[
+        dict[ResidencyScope, Sovereignty],
+        Meta(
+            description="Sovereignty modes by the same scopes: `domestic-only`, `zone:NAME`, "
+            "`air-gapped` or `none`. They are published as `residency`, the strictest of all."
         ),
     ] = {}
 

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from tokenschain.core.limits import Budget, Rate
-from tokenschain.core.snapshot import ResidencyScope, Snapshot, Zone
+from tokenschain.core.snapshot import Snapshot
 from tokenschain.core.snapshot.freeze import Freeze
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
+from tokenschain.core.snapshot.zones import ResidencyScope, Zone
 
 
 class _Residency(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from tokenschain.core.routing.admission import (
 from tokenschain.core.routing.health import REGION_S, REGION_SHARE, Health
 from tokenschain.core.routing.near_names import near_names
 from tokenschain.core.routing.regions import round_trip_s
+from tokenschain.core.routing.residency import confined, refusal, rules_for
 from tokenschain.core.routing.selection import (
     BUCKETS,
     BULK_LOAD_MAX,
@@ -50,8 +51,9 @@ from tokenschain.core.snapshot import (
     Upstream,
     own_id,
 )
-from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest, scopes
-from tokenschain.core.tenancy import CLASSES_APART, KeyGrant, may_use
+from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest
+from tokenschain.core.snapshot.zones import NONE, Sovereignty
+from tokenschain.core.tenancy import KeyGrant, may_use
 
 _KINDS = {Api.EMBEDDINGS: "embedding", Api.RERANK: "rerank"}
 PREFIX_BYTES = tuple(
@@ -105,6 +107,7 @@ class Router:
         unix_time: Callable[[], float],
         random: Callable[[], float],
         not_found_per_minute: int = NOT_FOUND_PER_MINUTE,
+        sovereignty: Sovereignty = NONE,
     ) -> None:
         """
         Args:
@@ -112,9 +115,11 @@ class Router:
             unix_time: Unix time, for prices by the hour.
             random: uniform in [0, 1).
             not_found_per_minute: calls of one key for models that there are not.
+            sovereignty: this machine's own mode, whatever is configured.
         """
         self._not_found = KeyedRates(not_found_per_minute)
         self._served = served
+        self._sovereignty = sovereignty
         self._clock = clock
         self._unix_time = unix_time
         self._random = random
@@ -348,7 +353,7 @@ class Router:
             renewed = self.current(call, caller, plan)
             if renewed is not plan:
                 return self.place(call, caller, renewed, need, tried, waited_s)
-            raise _nowhere(left_out)
+            raise self._nowhere(call, caller, left_out)
         return decision or Decision(None, ALL_TRIED, 1.0, (), ())
 
     def _gives_way(self, known: _Known, starved: bool) -> bool:
@@ -439,7 +444,7 @@ class Router:
         if snapshot.version == self._version:
             return  # only keys have changed
         self._version = snapshot.version
-        self._rules = snapshot.routing
+        self._rules = confined(snapshot.routing, self._sovereignty)
         self._lists.clear()
         self._latest = _NONE_KNOWN
         self._policies.clear()
@@ -598,16 +603,18 @@ class Router:
         if key not in self._zones:
             if len(self._zones) > 10_000:
                 self._zones.clear()
-            rows, tenant = self._rules.residency, caller.tenant
-            models = (asked, served.removeprefix(own_id(tenant, "")))
-            names = {"*", *(s for m in models for s in scopes(tenant, caller.project, m))}
-            rules = [frozenset(rows[name]) for name in names if name in rows]
-            if caller.data_class:
-                # A class that is no longer known may go nowhere.
-                for name in caller.data_class.split(CLASSES_APART):
-                    rules.append(frozenset(rows.get(f"class/{name}", ())))
+            models = (asked, served.removeprefix(own_id(caller.tenant, "")))
+            rules = rules_for(self._rules.residency, caller, models).values()
             self._zones[key] = frozenset.intersection(*rules) if rules else None
         return self._zones[key]
+
+    def _nowhere(self, call: Call, caller: KeyGrant, left_out: list[tuple[str, str]]) -> ApiError:
+        """Nobody may serve the call: where its data may go, or for want of a key."""
+        if any(why == NO_KEY for _, why in left_out):
+            why = "No upstream of the model has a usable key."
+            return ApiError("no_upstream", why, param="model")
+        model = call.parsed.model
+        return refusal(rules_for(self._rules.residency, caller, (model,)), model)
 
     # --- prefixes ---------------------------------------------------------------------
 
@@ -677,12 +684,3 @@ def _resolve(call: Call, alias: Alias) -> None:
 
 
 _SWITCH = {True: b"enabled", False: b"disabled"}
-
-
-def _nowhere(left_out: list[tuple[str, str]]) -> ApiError:
-    """Nobody may serve the call: where its data may go, or for want of a key."""
-    if any(why == NO_KEY for _, why in left_out):
-        return ApiError("no_upstream", "No upstream of the model has a usable key.", param="model")
-    return ApiError(
-        "no_upstream", "Where this call's data may go, no upstream serves the model.", param="model"
-    )

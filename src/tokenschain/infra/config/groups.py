@@ -14,13 +14,15 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta, field
 
-from tokenschain.core.snapshot import ZONES, Routing, Upstream, Zone
+from tokenschain.core.snapshot import Routing, Upstream
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.core.snapshot.zones import ZONES, Zone
 from tokenschain.infra.config.audit import AuditSettings
 from tokenschain.infra.config.crypto import CryptoSettings
 from tokenschain.infra.config.moderation import ModerationSettings
 from tokenschain.infra.config.server import ServerSettings
 from tokenschain.infra.config.sign_in import OidcSettings, SignUpSettings
+from tokenschain.infra.config.sovereignty import SovereigntySettings
 from tokenschain.infra.config.value_types import (
     HOLDS_PASSWORD,
     HttpUrl,
@@ -553,6 +555,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         CacheSettings, Meta(description="Which responses are cached and served again; see below.")
     ] = CacheSettings()
     moderation: ModerationSettings = ModerationSettings()
+    sovereignty: SovereigntySettings = SovereigntySettings()
     unpriced_models: Annotated[
         Literal["refuse", "serve"],
         Meta(

@@ -10,8 +10,8 @@ from typing import Any, get_args, get_origin
 import msgspec
 import yaml
 
-from tokenschain.core.snapshot import ZONES
 from tokenschain.core.snapshot.routing_policy import POLICIES
+from tokenschain.core.snapshot.zones import NONE, ZONES
 from tokenschain.infra.config import declared, validation
 from tokenschain.infra.config.groups import Settings
 from tokenschain.infra.config.renamed import RENAMED
@@ -261,7 +261,9 @@ _OWN_UPSTREAMS = ("engine", "embedder")
 
 def _upstream_contradictions(settings: Settings) -> Iterator[str]:
     """Upstreams that cannot be told apart, or that a residency rule cannot judge."""
-    places: dict[str, int] = {}
+    routing, places = settings.routing, dict[str, int]()
+    by_mode = settings.sovereignty.mode != NONE or bool(routing.sovereignty)
+    ruled = "routing.residency" if routing.residency else "sovereignty" if by_mode else ""
     for number, upstream in enumerate(settings.upstreams):
         first = places.setdefault(upstream.id, number)
         if first != number:
@@ -274,9 +276,9 @@ def _upstream_contradictions(settings: Settings) -> Iterator[str]:
                 f"setting upstreams[{number}].id = {upstream.id!r}: the embedded engine has this "
                 "id. Choose another, or set `engine.enabled: false`."
             )
-        if settings.routing.residency and upstream.provider == "custom" and not upstream.zone:
+        if ruled and upstream.provider == "custom" and not upstream.zone:
             yield (
-                f"setting upstreams[{number}].zone is missing: `routing.residency` has rules, and "
+                f"setting upstreams[{number}].zone is missing: `{ruled}` has rules, and "
                 f"the catalog does not say where the machines of `{upstream.id}` are. Set it to "
                 f"one of {', '.join(ZONES)}."
             )

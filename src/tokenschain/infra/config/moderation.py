@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from tokenschain.core.snapshot import Zone
+from tokenschain.core.snapshot.zones import Zone
 from tokenschain.infra.config.value_types import HttpUrl, Reference
 
 ModerationVendorName = Literal[
