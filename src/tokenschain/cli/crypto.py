@@ -33,12 +33,12 @@ def crypto_selftest(
 
     Ends with 1 where one fails. Each process tests those of its suite before it starts.
     """
-    from tokenschain.infra.security import self_test  # noqa: PLC0415 - loads libcrypto
+    from tokenschain.infra.security import openssl_oracle, self_test  # noqa: PLC0415 - libcrypto
     from tokenschain.infra.security.suite import SUITES  # noqa: PLC0415
 
     found = [tested for suite in SUITES for tested in self_test.known_answers(suite)]
     if oracle is not None:
-        found += self_test.beside_openssl()
+        found += openssl_oracle.beside_openssl()
     rows = [
         {"algorithm": one.algorithm, "by": one.by, "result": "passed" if one.passed else "FAILED"}
         for one in found

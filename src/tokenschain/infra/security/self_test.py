@@ -6,20 +6,14 @@ RFC 8998 and GB/T 32918.5.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
-from tokenschain.infra.security.sm2 import SIGNER_ID, BadSm2, Sm2Missing, Sm2PrivateKey
+from tokenschain.infra.security.sm2 import BadSm2, Sm2Missing, Sm2PrivateKey
 from tokenschain.infra.security.suite import DUAL, GM, INTERNATIONAL, Suite, suite_named
 
-_ORACLE_WAITS_S = 20.0
 _ABC = b"abc"
 _SM2_SCALAR = "3945208f7b2144b13f36e38ac6d39f95889393692860b51a42fb81ef4df7c5b8"
 _SM2_SIGNATURE = (
@@ -80,22 +74,10 @@ def known_answers(suite: Suite) -> list[TestedAlgorithm]:
     ]
 
 
-def beside_openssl() -> list[TestedAlgorithm]:
-    """Digests, codes and SM2 compared with the openssl command, in both directions.
-
-    Raises:
-        SelfTestFailed: there is no such command.
-    """
-    if shutil.which("openssl") is None:
-        raise SelfTestFailed("there is no openssl command to compare with")
-    tests = {"SM3": _same_digest, "HMAC-SM3": _same_code, "SM2": _same_signatures}
-    return [TestedAlgorithm(name, "openssl", _holds(test)) for name, test in tests.items()]
-
-
 def _holds(test: Callable[[], bool]) -> bool:
     try:
         return test()
-    except (ValueError, InvalidTag, Sm2Missing, OSError, subprocess.SubprocessError):
+    except (ValueError, InvalidTag, Sm2Missing, OSError):
         return False
 
 
@@ -178,41 +160,3 @@ def _sm2() -> bool:
     except BadSm2:
         return True
     return False
-
-
-def _same_digest() -> bool:
-    text = os.urandom(1_000)
-    return GM.hex_digest(text) == _openssl("dgst", "-sm3", "-r", given=text).decode().split()[0]
-
-
-def _same_code() -> bool:
-    text, key = os.urandom(1_000), os.urandom(32)
-    by = ("dgst", "-sm3", "-mac", "hmac", "-macopt", f"hexkey:{key.hex()}", "-r")
-    return GM.mac(key, text).hex() == _openssl(*by, given=text).decode().split()[0]
-
-
-def _same_signatures() -> bool:
-    pem = _openssl("genpkey", "-algorithm", "SM2")
-    key, text = Sm2PrivateKey.from_pem(pem), os.urandom(100)
-    by = ("dgst", "-sm3", "-sigopt", f"distid:{SIGNER_ID.decode()}")
-    with _private_file(pem) as private, _private_file(key.sign(text)) as signature:
-        theirs = _openssl(*by, "-sign", private, given=text)
-        said = _openssl(*by, "-prverify", private, "-signature", signature, given=text)
-    return key.public_key().is_signed(text, theirs) and b"Verified OK" in said
-
-
-@contextmanager
-def _private_file(data: bytes) -> Iterator[str]:
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        yield file.name
-
-
-def _openssl(*arguments: str, given: bytes = b"") -> bytes:
-    # The one that the operator has.
-    command = shutil.which("openssl") or "openssl"
-    return subprocess.run(  # noqa: S603  # nosec B603  # our own arguments
-        [command, *arguments],
-        input=given, capture_output=True, check=True, timeout=_ORACLE_WAITS_S,
-    ).stdout  # fmt: skip
