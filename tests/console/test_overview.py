@@ -67,6 +67,17 @@ def test_availability_counts_what_the_platform_or_an_upstream_is_to_blame_for(ho
     assert (row["calls"], row["failed_calls"]) == (10, 3)
 
 
+def test_the_share_of_cached_answers_stands_beside_the_time_before(house: House) -> None:
+    now_ms, day_ms = int(time.time() * 1e3), 86_400_000
+    for before_ms, cached in ((0, "hit-exact"), (0, "miss"), (day_ms, "miss"), (day_ms, "miss")):
+        house.enter(tenant="kappa", cache=cached, started_ms=now_ms - before_ms)
+    text = house.browser("kappa", "owner").get("/console").text
+    tile = text.partition("<h2>Cache hits</h2>")[2].partition("</article>")[0]
+    assert 'title="1 / 2"' in tile and "+50 pp" in tile and '<svg class="spark cache"' in tile
+    wrong = house.platform.person("kappa", "owner")("GET", "/cache/stats?group_by=hour,colour")
+    assert wrong.json()["error"]["param"] == "group_by"
+
+
 def test_what_is_open_and_nobody_has_looked_after_stands_above_the_figures(house: House) -> None:
     person = house.platform.person("alpha", "owner")
     browser = house.as_person(person.token)

@@ -250,6 +250,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0030_moderation_people.py": "infra/test_migrations.py",
     "infra/migrations/versions/0032_confirmed_alert_targets.py": "infra/test_migrations.py",
     "infra/migrations/versions/0034_kept_content.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0035_cache_by_hour.py": "infra/test_migrations.py",
     "infra/database/moderation_tables.py": DECLARATIONS,
     "infra/database/content_tables.py": DECLARATIONS,
     "control/api/moderation_suspensions.py": "control/moderation/test_offenders.py",

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, inspect, select, text
 from tests.records import record
 from tokenschain.control.billing import ledger, limits
 from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.cache import rules_and_stats
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, Overhead
 from tokenschain.core.limits import Budget, Rate, Selector
@@ -21,7 +22,8 @@ from tokenschain.infra.database import tables
 VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009",
             "0010", "0011", "0012", "0013", "0014", "0015",
             "0016", "0017", "0018", "0019", "0020", "0021",
-            "0022", "0023", "0024", "0025", "0026", "0027", "0028", "0029")  # fmt: skip
+            "0022", "0023", "0024", "0025", "0026", "0027", "0028", "0029",
+            "0030", "0031", "0032", "0034", "0035")  # fmt: skip
 
 
 @pytest.fixture
@@ -275,6 +277,24 @@ def test_platform_costs_come_and_go_and_calls_stay(bare: Engine) -> None:
     late.attempts = [wasted, *late.attempts]
     assert Ledger(bare).ingest([call_record.encode(late)]) == 1
     assert ask("sum(platform_cost_pico) from usage_hourly") == 700
+
+
+# --- 0035: what the cache did, by the hour --------------------------------------------------
+
+
+def test_what_the_cache_did_is_added_up_from_the_calls_that_are_there(bare: Engine) -> None:
+    db.migrate(bare)
+    made = [
+        record(n, cache="hit-exact" if n % 2 else "miss", saved_pico=n % 2 * 7) for n in range(90)
+    ]
+    Ledger(bare).ingest([call_record.encode(one) for one in made])
+    with bare.connect() as connection:
+        before = rules_and_stats.stats(connection, None, 0, 2**40, ["tenant", "hour"])
+    assert len(before) > 4
+    db.migrate(bare, "0034")
+    db.migrate(bare)
+    with bare.connect() as connection:
+        assert rules_and_stats.stats(connection, None, 0, 2**40, ["tenant", "hour"]) == before
 
 
 # --- 0010: signing in -----------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -24,10 +24,11 @@ RANGES = {"24h": 24, "7d": 7 * 24, "30d": 30 * 24}
 """By name, in hours."""
 LIVE_CALLS = 12
 ALERTS_READ = 20
+STEPS = 48
+"""Of courses in tiles, about."""
 POINT_MIN = 5e-5
 """A smaller difference of shares is shown as none."""
 HOUR_S, DAY_S = 3_600, 86_400
-CACHE_RANGE_MAX_S = 7 * DAY_S
 LATENCY_RANGE_S, LATENCY_STEP_S = DAY_S, 1_800
 """As far back as figures of each minute are kept."""
 
@@ -63,10 +64,21 @@ class CacheRow(msgspec.Struct):
     currency: str
 
 
-class CacheRows(msgspec.Struct):
+class CacheHour(CacheRow, kw_only=True):
+    """The same of one hour."""
+
+    hour: str
+
+    @property
+    def at_s(self) -> int:
+        """When the hour begins; Unix time."""
+        return int(datetime.fromisoformat(self.hour).timestamp())
+
+
+class CacheHours(msgspec.Struct):
     """Those of a range."""
 
-    data: list[CacheRow]
+    data: list[CacheHour]
 
 
 class Tile(NamedTuple):
@@ -127,8 +139,7 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     reads: dict[str, Awaitable[object]] = {
         "usage": visit.api.get("/usage", HourRows, query),
         "calls": _latest(visit),
-        "cache": _cache(visit, until_s - hours * HOUR_S, until_s),
-        "cache_before": _cache(visit, until_s - 2 * hours * HOUR_S, until_s - hours * HOUR_S),
+        "cache": _cache(visit, until_s - 2 * hours * HOUR_S, until_s),
     }
     if visit.reader.may("alerts:read"):
         read: Query = {"limit": ALERTS_READ, "tenant": visit.tenant}
@@ -138,11 +149,10 @@ async def show(visit: Visit, renderer: Renderer) -> Response:
     figures = None
     if usage.data is not None:
         figures = _figures(visit, usage.data.data, until_s, hours)
-        if parts["cache"].data is not None and parts["cache"].data.data:
-            before = parts["cache_before"].data
-            figures.tiles[-1] = _cache_tile(
-                visit, parts["cache"].data.data, before.data if before else [], figures.currency
-            )
+        if parts["cache"].data is not None:
+            rows, from_s = parts["cache"].data.data, until_s - hours * HOUR_S
+            if any(row.at_s >= from_s for row in rows):
+                figures.tiles[-1] = _cache_tile(visit, rows, from_s, hours, figures.currency)
     return renderer.page(
         "overview.html", visit, usage=usage, calls=parts["calls"], figures=figures, chosen=name,
         ranges=tuple(RANGES),
@@ -203,26 +213,38 @@ async def _latest(visit: Visit) -> CallList:
     return await visit.api.get("/calls", CallList, query)
 
 
-async def _cache(visit: Visit, from_s: int, until_s: int) -> CacheRows:
-    """What the cache did; of single projects it is not kept, and long ranges take long."""
-    if visit.project("cache:read") or until_s - from_s > CACHE_RANGE_MAX_S:
-        return CacheRows([])
-    query: Query = {"from_s": from_s, "until_s": until_s, "tenant": visit.tenant}
-    return await visit.api.get("/cache/stats", CacheRows, query)
+async def _cache(visit: Visit, from_s: int, until_s: int) -> CacheHours:
+    """What the cache did; of single projects it is not kept."""
+    if visit.project("cache:read"):
+        return CacheHours([])
+    query: Query = {
+        "from_s": from_s, "until_s": until_s, "tenant": visit.tenant, "group_by": "hour"
+    }  # fmt: skip
+    return await visit.api.get("/cache/stats", CacheHours, query)
 
 
-def _cache_tile(visit: Visit, rows: list[CacheRow], before: list[CacheRow], currency: str) -> Tile:
-    hits, calls = _hits(rows)
-    hits_before, calls_before = _hits(before)
-    saved = sum(row.saved_pico for row in rows if row.currency == currency)
+def _cache_tile(
+    visit: Visit, rows: list[CacheHour], from_s: int, hours: int, currency: str
+) -> Tile:
+    now_rows = [row for row in rows if row.at_s >= from_s]
+    hits, calls = _hits(now_rows)
+    hits_before, calls_before = _hits([row for row in rows if row.at_s < from_s])
+    saved = sum(row.saved_pico for row in now_rows if row.currency == currency)
+    size = max(1, hours // STEPS)
+    steps = [[0, 0] for _ in range(0, hours, size)]
+    for row in now_rows:
+        step = steps[(row.at_s - from_s) // HOUR_S // size]
+        step[0] += row.calls if row.cache.startswith("hit") else 0
+        step[1] += row.calls
+    course = [hit / total if total else 0.0 for hit, total in steps]
     now = hits / calls if calls else None
     change = _difference(now, hits_before / calls_before if calls_before else None)
     amount = presentation.money(saved, currency, visit.language, short=True)
     hint = visit.text("tile.cache.saved", amount=amount)
-    return Tile("cache", presentation.share(now), f"{hits:,} / {calls:,}", *change, [], hint)
+    return Tile("cache", presentation.share(now), f"{hits:,} / {calls:,}", *change, course, hint)
 
 
-def _hits(rows: list[CacheRow]) -> tuple[int, int]:
+def _hits(rows: Sequence[CacheRow]) -> tuple[int, int]:
     """Of how many calls."""
     return sum(row.calls for row in rows if row.cache.startswith("hit")), sum(
         row.calls for row in rows
@@ -296,7 +318,7 @@ def _tiles(
 
 def _courses(hours: list[list[int]]) -> list[list[float]]:
     """By hour, in at most some fifty steps: calls, cost, share that succeeded, failed calls."""
-    size = max(1, len(hours) // 48)
+    size = max(1, len(hours) // STEPS)
     steps = [
         [sum(column) for column in zip(*hours[at : at + size], strict=True)]
         for at in range(0, len(hours), size)

@@ -11,6 +11,7 @@ from tokenschain.control.billing import (
     ledger as ledger_module,
 )
 from tokenschain.control.billing.ledger import Ledger
+from tokenschain.control.cache import rules_and_stats
 from tokenschain.core import call_record
 
 
@@ -27,6 +28,33 @@ def test_days_and_hours_of_any_range_add_up_to_the_single_calls(engine: Engine) 
                 rows = ledger_module.usage(connection, group_by=by, from_s=begin, until_s=end)
                 assert sum(row["calls"] for row in rows) == len(inside)
                 assert sum(row["cost_pico"] for row in rows) == sum(r.cost_pico for r in inside)
+
+
+def test_what_the_cache_did_by_the_hour_adds_up_to_the_single_calls(engine: Engine) -> None:
+    outcomes = [("hit-exact", "", 50), ("miss", "learning", 0), ("bypass", "", 0)]
+    made = []
+    for n in range(300):
+        cache, reason, saved = outcomes[n % 3]
+        one = record(n, cache=cache, cache_reason=reason, saved_pico=saved, saved_tokens=saved)
+        one.started_ms += n * 300_000
+        made.append(one)
+    made += [record(9_000, outcome="upstream_failed", cache="miss")]
+    for at in range(0, len(made), 100):
+        Ledger(engine).ingest([call_record.encode(r) for r in made[at : at + 100]])
+    fine = [r for r in made if r.outcome == "ok"]
+    hours = sorted({r.started_ms // 3_600_000 * 3_600 for r in fine})
+    assert len(hours) > 2
+    with engine.connect() as connection:
+        for begin, end in ((0, 2**40), (hours[1] + 5, hours[2]), (hours[0], hours[1] + 1)):
+            inside = [r for r in fine if begin // 3_600 * 3_600 <= r.started_ms / 1e3
+                      and r.started_ms // 3_600_000 * 3_600 < end]  # fmt: skip
+            for by in ([], ["hour"], ["tenant", "model", "reason"]):
+                rows = rules_and_stats.stats(connection, None, begin, end, by)
+                hits = [row for row in rows if row["cache"] == "hit-exact"]
+                assert sum(row["calls"] for row in rows) == len(inside)
+                assert sum(row["saved_pico"] for row in hits) == sum(r.saved_pico for r in inside)
+                assert {row["currency"] for row in hits} == {"CNY"}
+                assert all(set(by) <= row.keys() for row in rows)
 
 
 def test_sums_of_one_transaction_count_once_and_none_is_ever_rounded(engine: Engine) -> None:

@@ -21,6 +21,7 @@ from tokenschain.control.api.context import (
     RequestContext,
 )
 from tokenschain.control.api.model_names import ModelName
+from tokenschain.control.api.request_checks import dimensions_of
 from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.identity import organization
@@ -172,12 +173,15 @@ class Judged(AnswerBody):
 
 
 class CacheStats(AnswerBody):
-    """What the cache did for calls of one tenant, model, outcome and reason."""
+    """What the cache did for calls that went well, of one outcome; with the fields asked for by
+    `group_by`."""
 
-    tenant: str
-    model: str
+    tenant: str | None = None
+    model: str | None = None
+    reason: str | None = None
+    hour: str | None = None
+    """When it began, UTC."""
     cache: str
-    reason: str
     calls: int
     saved_tokens: int
     saved_pico: int
@@ -262,14 +266,23 @@ def flush(asked: Dropping, wanted: Flush) -> Flushed:
 
 
 @router.get("/stats")
-def stats(asked: Reading, when: Moments, tenant: NameQuery = None) -> Items[CacheStats]:
-    """Read what the cache did and saved, by tenant, model, outcome and reason.
+def stats(
+    asked: Reading,
+    when: Moments,
+    tenant: NameQuery = None,
+    group_by: Annotated[
+        str, Query(max_length=100, examples=["tenant,model,reason"])
+    ] = "tenant,model,reason",
+) -> Items[CacheStats]:
+    """Read what the cache did and saved, by outcome and some of tenant, model, reason and hour.
 
-    Of the last day by default.
+    Of the last day by default; the hours that the time touches are whole.
     """
     whose = asked.tenant(tenant)
     asked.need(whose or PLATFORM)
-    rows = rules_and_stats.stats(asked.db, whose, *when)
+    names = dimensions_of(group_by, rules_and_stats.DIMENSIONS)
+    from_s, until_s = (moment_ms // 1_000 for moment_ms in when)
+    rows = rules_and_stats.stats(asked.db, whose, from_s, until_s, names)
     return Items[CacheStats](data=[CacheStats(**row) for row in rows])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fastapi import Request
 
 from tokenschain.control.api import former_names
@@ -53,3 +55,19 @@ def refuse_unknown(request: Request, known: frozenset[str]) -> None:
                 else f"There is no query parameter `{name[:60]}` here.{hint}",
                 param=name[:60],
             )
+
+
+def dimensions_of(group_by: str, known: Collection[str]) -> list[str]:
+    """The names of a `group_by`, each once.
+
+    Raises:
+        ApiError: one of them is not known.
+    """
+    names = [name.strip() for name in group_by.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            may = ", ".join(known)
+            raise ApiError(
+                "invalid_value", f"`{name[:50]}` is not one of: {may}.", param="group_by"
+            )
+    return list(dict.fromkeys(names))

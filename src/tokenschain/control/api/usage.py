@@ -28,6 +28,7 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.api.metrics import METRICS_TYPE, metrics_text
 from tokenschain.control.api.money import PriceList
+from tokenschain.control.api.request_checks import dimensions_of
 from tokenschain.control.audit import admin_log
 from tokenschain.control.billing import ledger
 from tokenschain.control.billing.limits import CHINA_S
@@ -328,13 +329,7 @@ def usage(
     `charge_currency`.
     """
     whose = asked.tenant(tenant)
-    dimensions = [name.strip() for name in group_by.split(",") if name.strip()]
-    for name in dimensions:
-        if name not in ledger.DIMENSIONS:
-            known = ", ".join(ledger.DIMENSIONS)
-            raise ApiError(
-                "invalid_value", f"`{name[:50]}` is not one of: {known}.", param="group_by"
-            )
+    dimensions = dimensions_of(group_by, ledger.DIMENSIONS)
     named = (("project", project), ("key_id", key_id), ("model", model))
     where = [(name, value) for name, value in named if value is not None]
     models = _only_own(asked, whose, project)
@@ -343,7 +338,7 @@ def usage(
     try:
         rows = ledger.usage(
             asked.db,
-            group_by=list(dict.fromkeys(dimensions)),
+            group_by=dimensions,
             from_s=now - 30 * DAY_S if from_s is None else from_s,
             until_s=now + DAY_S if until_s is None else until_s,
             tenant=whose,

@@ -209,6 +209,8 @@ class Ledger:
                 cost_pico=r.cost_pico or 0,
                 charge_pico=r.charge_pico or 0,
             )
+            if r.outcome == "ok":
+                rollup.add_cached(r)
             for attempt in platform_costs_of(r):
                 rollup.add(
                     msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""Usage rollups by hour, day and tag, kept in the ledger's transaction."""
+"""Usage rollups by hour, day and tag, and what the cache did, kept in the ledger's transaction."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Subquery, or_, select, union_all
 
-from tokenschain.core.call_record import UNKNOWN_MODEL
+from tokenschain.core.call_record import UNKNOWN_MODEL, CallRecord
 from tokenschain.core.tags import parse as parse_tags
 from tokenschain.infra.config.groups import TAGS_PER_KEY_DAY_MAX
 from tokenschain.infra.database import engine as db
-from tokenschain.infra.database.tables import usage_by_tag, usage_daily, usage_hourly
+from tokenschain.infra.database.tables import (
+    cache_hourly,
+    usage_by_tag,
+    usage_daily,
+    usage_hourly,
+)
 
 HOUR_S, DAY_S = 3_600, 86_400
 KEY = (
@@ -38,6 +43,8 @@ NOTHING = dict.fromkeys(SUMS, 0)
 _MORE = ("account", "cloud")
 TAG_KEY = ("tenant", "project", "key_id", "tag", "model", "charge_currency")
 TAG_SUMS = ("calls", "prompt_tokens", "completion_tokens", "charge_pico")
+CACHE_KEY = ("tenant", "model", "cache", "cache_reason", "currency")
+CACHE_SUMS = ("calls", "saved_tokens", "saved_pico")
 _OF_TAGS = tuple(map(SUMS.index, TAG_SUMS))
 OTHER_TAG = "other"
 """Stands for the tags of a key and day beyond their bound; no tag is without `=`."""
@@ -130,6 +137,21 @@ class Rollup:
         self._models = models
         self._hours: dict[tuple[Any, ...], list[Any]] = {}
         self._tags: dict[tuple[Any, ...], list[int]] = {}
+        self._cached: dict[tuple[Any, ...], list[int]] = {}
+
+    def add_cached(self, record: CallRecord) -> None:
+        """Add what the cache did for a call that went well."""
+        hour_s = record.started_ms // 3_600_000 * HOUR_S
+        saved = record.saved_pico
+        key = (hour_s, record.tenant, record.model_asked, record.cache, record.cache_reason,
+               record.currency if saved else "")  # fmt: skip
+        sums = self._cached.get(key)
+        if sums is None:
+            self._cached[key] = [1, record.saved_tokens, saved]
+        else:
+            sums[0] += 1
+            sums[1] += record.saved_tokens
+            sums[2] += saved
 
     def add(self, of: Place, charge_currency: str, **amounts: int) -> None:
         """Add amounts, by their names in `SUMS`, where a call belongs."""
@@ -169,6 +191,9 @@ class Rollup:
             _add(tags, self._tag_names.named(connection, key), tuple(self._tags[key]))
         by_tag = [(*key, *tags[key]) for key in sorted(tags)]
         db.add_up(connection, usage_by_tag, ("hour_s", *TAG_KEY, *TAG_SUMS), TAG_SUMS, by_tag)
+        cached = [(*key, *self._cached[key]) for key in sorted(self._cached)]
+        names = ("hour_s", *CACHE_KEY, *CACHE_SUMS)
+        db.add_up(connection, cache_hourly, names, CACHE_SUMS, cached)
 
     def _rows(self, sums: dict[tuple[Any, ...], list[Any]]) -> list[tuple[Any, ...]]:
         return [(*key, *sums[key], self._clouds.get(key[6], "")) for key in sorted(sums)]

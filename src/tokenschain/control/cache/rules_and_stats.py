@@ -15,7 +15,7 @@ from tokenschain.core.cache.store import TTL_JITTER
 from tokenschain.core.call_record import HitKind
 from tokenschain.core.snapshot.cache_rules import TTL_MAX_S, CacheRules, flush_name
 from tokenschain.infra.database.engine import upsert
-from tokenschain.infra.database.tables import cache_flushes, ledger
+from tokenschain.infra.database.tables import cache_flushes, cache_hourly, ledger
 
 FLUSHES_KEPT_S = int(TTL_MAX_S * (1 + TTL_JITTER))
 """As long as any answer is kept: what was stored before is gone by itself."""
@@ -127,39 +127,46 @@ def call_of(connection: Connection, event_id: str) -> Any:
     ).first()
 
 
+HOUR_S = 3_600
+DIMENSIONS = ("tenant", "model", "reason", "hour")
+"""What statistics may be told apart by, beside the outcome."""
+STATS_ROWS_MAX = 100_000
+_SUMS = ("calls", "saved_tokens", "saved_pico")
+
+
 def stats(
-    connection: Connection, tenant: str | None, from_ms: int, until_ms: int
+    connection: Connection,
+    tenant: str | None,
+    from_s: int,
+    until_s: int,
+    group_by: Sequence[str] = DIMENSIONS[:3],
 ) -> list[dict[str, Any]]:
-    """What the cache did, by model, outcome and reason, and what it saved."""
-    seen = ledger.c
-    keys = (seen.tenant, seen.model_asked, seen.cache, seen.cache_reason, seen.currency)
-    where = [seen.started_ms >= from_ms, seen.started_ms < until_ms, seen.outcome == "ok"]
+    """What the cache did for calls that went well, by outcome, and what it saved.
+
+    Args:
+        from_s: Unix time; the hours that the time touches are whole.
+        group_by: some of `DIMENSIONS`.
+    """
+    seen = cache_hourly.c
+    columns = {"tenant": seen.tenant, "model": seen.model, "reason": seen.cache_reason,
+               "hour": seen.hour_s}  # fmt: skip
+    told_apart: list[ColumnElement[Any]] = [columns[name].label(name) for name in group_by]
+    keys = [*told_apart, seen.cache, seen.currency]
+    where = [seen.hour_s >= from_s - from_s % HOUR_S, seen.hour_s < until_s]
     if tenant is not None:
         where.append(seen.tenant == tenant)
     rows = connection.execute(
-        select(
-            *keys,
-            func.count().label("calls"),
-            func.sum(seen.saved_tokens).label("saved_tokens"),
-            func.sum(seen.saved_pico).label("saved_pico"),
-        )
+        select(*keys, *(func.sum(seen[name]).label(name) for name in _SUMS))
         .where(and_(*where))
         .group_by(*keys)
         .order_by(*keys)
+        .limit(STATS_ROWS_MAX)
     )
-    return [
-        {
-            "tenant": row.tenant,
-            "model": row.model_asked,
-            "cache": row.cache,
-            "reason": row.cache_reason,
-            "calls": row.calls,
-            "saved_tokens": int(row.saved_tokens),
-            "saved_pico": int(row.saved_pico),
-            "currency": row.currency if row.saved_pico else "",
-        }
-        for row in rows
-    ]
+    found = [dict(row) | {name: int(row[name]) for name in _SUMS} for row in rows.mappings()]
+    if "hour" in group_by:
+        for one in found:
+            one["hour"] = time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(one["hour"]))
+    return found
 
 
 AGES_S = (60, 600, 3_600, 6 * 3_600, 86_400, 3 * 86_400, 7 * 86_400, 30 * 86_400)

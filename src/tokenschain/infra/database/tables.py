@@ -238,6 +238,22 @@ usage_by_tag = Table(
 )
 """What each tag of calls used; a call with two tags is in two rows."""
 
+cache_hourly = Table(
+    "cache_hourly",
+    metadata,
+    Column("hour_s", BigInteger, primary_key=True),
+    _text("tenant", primary_key=True),
+    Column("model", String(MODEL_CHARACTERS_MAX), primary_key=True),
+    _text("cache", primary_key=True),
+    _text("cache_reason", primary_key=True),
+    _text("currency", primary_key=True),  # of what was saved
+    Column("calls", BigInteger, nullable=False),
+    Column("saved_tokens", BigInteger, nullable=False),
+    Column("saved_pico", Pico, nullable=False),
+    Index("cache_hourly_by_tenant", "tenant", "hour_s"),
+)
+"""What the cache did for calls that went well."""
+
 platform_costs = Table(
     "platform_costs",
     metadata,
