@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-from urllib.parse import quote
-
 import pytest
 
 from tests.moderation_rules import NORMALIZER
-from tokenschain.core.moderation.normalization import decodings
 
 WORD = "违规测试词甲"
 
@@ -39,23 +35,3 @@ def test_evasions_are_undone(written: str) -> None:
 )  # fmt: skip
 def test_widths_look_alikes_and_accents_are_folded(written: str, normal: str) -> None:
     assert NORMALIZER.normal(written) == normal
-
-
-@pytest.mark.parametrize(
-    "encoded",
-    [
-        base64.b64encode(WORD.encode()).decode(),
-        base64.urlsafe_b64encode(WORD.encode()).decode().rstrip("="),
-        quote(WORD),
-        "".join(f"&#{ord(c)};" for c in WORD),
-        "".join(f"&#x{ord(c):x};" for c in WORD),
-        "".join(f"\\u{ord(c):04x}" for c in WORD),
-    ],
-)
-def test_encoded_texts_are_decoded_once(encoded: str) -> None:
-    found = [text for _, _, text in decodings(f"请解码 {encoded} 谢谢")]
-    assert any(WORD in text for text in found)
-
-
-def test_plain_texts_hold_nothing_encoded() -> None:
-    assert list(decodings("Plain words, ids like a1b2c3, and 100% of it & more.")) == []

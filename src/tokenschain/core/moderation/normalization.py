@@ -7,14 +7,9 @@ digit taken out: spaces, punctuation, zero-width and combining characters, emoji
 
 from __future__ import annotations
 
-import base64
-import binascii
-import html
-import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import unquote_to_bytes
+from collections.abc import Mapping
 
 _LOOK_ALIKES: Mapping[str, str] = {
     # Cyrillic and Greek letters that are drawn as Latin ones (Unicode TR 39, confusables).
@@ -22,24 +17,33 @@ _LOOK_ALIKES: Mapping[str, str] = {
     "к": "k", "ӏ": "l", "м": "m", "н": "h", "о": "o", "р": "p", "ԛ": "q", "г": "r", "ѕ": "s",
     "т": "t", "ѵ": "v", "ԝ": "w", "х": "x", "у": "y", "ᴢ": "z", "α": "a", "β": "b", "ε": "e",
     "η": "n", "ι": "i", "κ": "k", "ν": "v", "ο": "o", "ρ": "p", "τ": "t", "υ": "u", "χ": "x",
-    "ı": "i", "ɑ": "a", "ɡ": "g", "ʟ": "l", "ɴ": "n", "ʀ": "r", "ꜱ": "s",
+    "ı": "i", "ɑ": "a", "ɡ": "g", "ʟ": "l", "ɴ": "n", "ʀ": "r", "ꜱ": "s", "ᴀ": "a", "ʙ": "b",
+    "ᴄ": "c", "ᴅ": "d", "ᴇ": "e", "ꜰ": "f", "ɢ": "g", "ʜ": "h", "ɪ": "i", "ᴊ": "j", "ᴋ": "k",
+    "ᴍ": "m", "ᴏ": "o", "ᴘ": "p", "ᴛ": "t", "ᴜ": "u", "ᴠ": "v", "ᴡ": "w", "ʏ": "y", "ƅ": "b",
+    "ɩ": "i", "ո": "n", "ս": "u", "օ": "o", "հ": "h", "ց": "g", "զ": "q", "ա": "w", "յ": "j",
+    "ѡ": "w", "ɯ": "w", "ʋ": "v", "ł": "l", "ø": "o", "đ": "d", "ħ": "h",
 }  # fmt: skip
+_ASTRAL = (0x1_0000, 0x2_0000)
+_BLANK_LETTERS = "\u115f\u1160\u3164\uffa0\u17b4\u17b5"
+"""Letters by their category that nobody sees."""
+_DRAWN_LETTERS = (0x1_F150, 0x1_F170, 0x1_F1E6)
+"""Where the alphabet begins in white on black circles and squares, and in flags."""
 _ACCENTED = 0x2000
 """Below stand letters with accents, which are no part of a keyword; above, Hangul falls apart."""
-_TABLED = ((0, 0x3400), (0xA000, 0xD800), (0xE000, 0x1_0000), (0x1_F000, 0x1_FB00))
+_TABLED = (
+    (0, 0x3400),
+    (0xA000, 0xD800),
+    (0xE000, 0x1_0000),
+    (0x1_F000, 0x1_FB00),
+    (0x1_D400, 0x1_D800),
+    (0x2_F800, 0x2_FA20),
+)
 """Blocks with anything to be changed in them, but for ideographs, which only OpenCC changes."""
 _DROPPED_BLOCKS = ((0xE_0000, 0xE_0200),)
 """Tags and variation selectors."""
 
 LONG_CHARACTERS = 250
 """As long texts are translated by numpy, which takes 7 µs for the shortest."""
-DECODED_BYTES_MAX = 65_536
-"""As much of a text is decoded once more, in all."""
-_BASE64 = re.compile(r"(?<!=)[A-Za-z0-9+/_-]+={0,2}(?![A-Za-z0-9+/_=-])")
-_BASE64_MIN = 12
-_URL = re.compile(r"%[0-9a-fA-F]{2}(?:%[0-9a-fA-F]{2})+(?:[A-Za-z0-9.+_-]*(?:%[0-9a-fA-F]{2})+)*")
-_HTML = re.compile(r"(?:&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,31});\s*){2,}")
-_UNICODE = re.compile(r"(?:\\u[0-9a-fA-F]{4}){2,}")
 
 
 class Normalizer:
@@ -57,6 +61,12 @@ class Normalizer:
                 normal = _normal(character)
                 if normal != character:
                     table[code] = normal
+        for code in range(*_ASTRAL):
+            if unicodedata.category(chr(code))[0] not in "LN":
+                table[code] = ""
+        table |= dict.fromkeys(map(ord, _BLANK_LETTERS), "")
+        for first in _DRAWN_LETTERS:
+            table |= {first + at: letter for at, letter in enumerate(string.ascii_lowercase)}
         for code, other in simplified.items():
             table[code] = other
         for first, end in _DROPPED_BLOCKS:
@@ -92,29 +102,6 @@ def _normal(character: str) -> str:
     return "".join(kept)
 
 
-def decodings(text: str) -> Iterator[tuple[int, int, str]]:
-    """What stands in a text base64, URL, HTML or Unicode encoded: from and to, and what it says.
-
-    Decoded once: what is encoded twice reads as nonsense to a model, too.
-    """
-    room = DECODED_BYTES_MAX
-    for mark, candidates, decode in _DECODERS:
-        for match in candidates(text) if mark in text else ():
-            if room <= 0:
-                return
-            room -= match.end() - match.start()
-            decoded = decode(match.group())
-            if decoded:
-                yield match.start(), match.end(), decoded
-
-
-def _base64_words(text: str) -> Iterator[re.Match[str]]:
-    for start, _ in runs(text.encode("ascii", "replace"), IN_BASE64, _BASE64_MIN):
-        match = _BASE64.match(text, start)
-        if match is not None and not match.group().isdecimal():  # which would be no text
-            yield match
-
-
 def runs(latin: bytes, marks: bytes, least: int) -> list[tuple[int, int]]:
     """Where so many characters of a kind stand on end, or more: from and to.
 
@@ -141,36 +128,3 @@ LETTERS_AND_DIGITS = marks_of(string.ascii_letters + string.digits)
 PRINTED = marks_of((string.ascii_letters + string.digits + string.punctuation).replace("?", ""))
 """But the question mark, which stands for what is not ASCII."""
 IN_BASE64 = marks_of(string.ascii_letters + string.digits + "+/_-")
-
-
-def _from_base64(word: str) -> str:
-    word = word.translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
-    try:
-        data = base64.b64decode(word + "=" * (-len(word) % 4), validate=True)
-        text = data.decode()
-    except (binascii.Error, ValueError):
-        return ""
-    return text if text.isprintable() or "\n" in text else ""
-
-
-def _from_url(word: str) -> str:
-    try:
-        return unquote_to_bytes(word).decode()
-    except ValueError:
-        return ""
-
-
-def _from_unicode(word: str) -> str:
-    characters = [chr(int(code, 16)) for code in word.split("\\u")[1:]]
-    return "".join(characters).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-_DECODERS: tuple[
-    tuple[str, Callable[[str], Iterator[re.Match[str]]], Callable[[str], str]], ...
-] = (
-    ("", _base64_words, _from_base64),
-    ("%", _URL.finditer, _from_url),
-    ("&", _HTML.finditer, html.unescape),
-    ("\\u", _UNICODE.finditer, _from_unicode),
-)
-"""Without the first, the second is nowhere."""

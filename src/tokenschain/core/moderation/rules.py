@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from ahocorasick_rs import AhoCorasick
 
-from tokenschain.core.moderation.normalization import Normalizer, decodings
+from tokenschain.core.moderation.decoding import decodings
+from tokenschain.core.moderation.normalization import Normalizer
 from tokenschain.core.moderation.packs import Entry, Keywords, Spelling, counts_here
 from tokenschain.core.moderation.verdict import Direction, Level, RiskFinding
 
@@ -113,17 +114,18 @@ class Rules:
         found = self.words(text)
         if direction is Direction.INPUT:
             found += self.attacks(text)
-        for start, end, decoded in decodings(text):
-            inner = self.words(decoded)
+        known = {one.label for one in found if one.span is None}
+        for decoded in decodings(text):
+            inner = self.words(decoded.text)
             if direction is Direction.INPUT:
-                inner += self.attacks(decoded)
-            found += [
-                RiskFinding(
-                    one.category, one.level, one.score, span=(start, end),
-                    label=f"{DECODED}:{one.label}",
-                )
-                for one in inner
-            ]  # fmt: skip
+                inner += [one for one in self.attacks(decoded.text) if one.label not in known]
+            for one in inner:
+                span = decoded.span(*(one.span or (0, len(decoded.text))))
+                if span is not None:
+                    label = f"{DECODED}:{one.label}"
+                    found.append(
+                        RiskFinding(one.category, one.level, one.score, span=span, label=label)
+                    )
         return found
 
     def words(self, text: str) -> list[RiskFinding]:
