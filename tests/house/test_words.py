@@ -221,6 +221,7 @@ PLAIN = frozenset(
         "if",
         "image",
         "implemented",
+        "import",
         "input",
         "insight",
         "insufficient",

@@ -229,7 +229,9 @@ def _resource(house: House, path: str) -> str:
     kind = path.split("/")[1]
     single = kind in ("routing", "cache-rules")
     name = "default" if single else f"r{next(_numbers)}"
-    path = path.replace("{resource_name}", name) + ("" if kind == "models" else "?tenant=acme")
+    path = path.replace("{resource_name}", name) + (
+        "" if kind in ("models", "filings") else "?tenant=acme"
+    )
     house.made(path.replace("/test?", "?"), {"spec": SPECS[kind]}, "PUT")
     return path
 
@@ -242,6 +244,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "routing": {"policy": "cost-first"},
     "cache-rules": {"mode": "exact"},
     "moderation-policies": {"state": "shadow"},
+    "filings": {"number": "1", "models": ["m"], "source": "notice"},
 }
 KEY = {"tenant": "acme", "project": "p1"}
 TARGET = {"tenant": "acme", "kind": "webhook", "name": "n", "address": "https://b.example"}

@@ -513,6 +513,7 @@ class Intruder:
             "routing": {"policy": "cost-first"},
             "cache-rules": {"mode": "exact"},
             "moderation-policies": {"state": "shadow"},
+            "filings": {"number": "1", "models": ["m"], "source": "notice"},
         }  # fmt: skip
         whose = pick(["acme", "acme", "beta", ""])
         for path, spec in specs.items():

@@ -65,7 +65,8 @@ RESOURCE = "name tenant managed_by revision changed_at_ms spec"
 _RESOURCES = {"upstreams": "upstreams", "credentials": "upstream-credentials", "models": "models",
               "virtual-models": "virtual-models", "routing": "routing",
               "cache-rules": "cache-rules",
-              "moderation-policies": "moderation-policies"}  # fmt: skip
+              "moderation-policies": "moderation-policies",
+              "filings": "filings"}  # fmt: skip
 """Kinds of resources of the configuration by path, and their groups of commands."""
 
 

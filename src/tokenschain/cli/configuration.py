@@ -53,13 +53,13 @@ def apply(
     matter, and the same documents again change nothing.
     """
     show_applied(
-        _applied(documents(files), prune=prune, dry_run=dry_run, reason=reason), output_format
+        apply_all(documents(files), prune=prune, dry_run=dry_run, reason=reason), output_format
     )
 
 
 def diff(files: Files, prune: Prune = False, output_format: Output = Format.TABLE) -> None:
     """Show what applying documents would change."""
-    show_applied(_applied(documents(files), prune=prune, dry_run=True), output_format)
+    show_applied(apply_all(documents(files), prune=prune, dry_run=True), output_format)
 
 
 def export(
@@ -109,7 +109,10 @@ def store_credential(name: str, secret: str, tenant: str, reason: str) -> Any:
     return admin_client.call(config.load(), "PUT", path, body, query={"tenant": tenant})
 
 
-def _applied(found: Sequence[Document], *, prune: bool, dry_run: bool, reason: str = "") -> Any:
+def apply_all(
+    found: Sequence[Document], *, prune: bool = False, dry_run: bool = False, reason: str = ""
+) -> Any:
+    """Make the configuration what documents say; the API's answer."""
     given = [document.values for document in found]
     body = {"documents": given, "prune": prune, "dry_run": dry_run, "reason": reason}
     request = AdminRequest("POST", "/api/v1/configuration/apply", body)

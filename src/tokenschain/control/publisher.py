@@ -30,6 +30,7 @@ from tokenschain.core.snapshot import (
     encode_shard,
     encoding,
 )
+from tokenschain.core.snapshot.filings import numbers_in_force
 from tokenschain.core.snapshot.manifest import (
     KEYS_FORMAT,
     SNAPSHOT_FORMAT,
@@ -123,7 +124,8 @@ class Publisher:
         Only keys that changed are read, and only their shards made anew: revoking one of
         100,000 keys costs what revoking one of ten does.
         """
-        day = datetime.datetime.now(limits.CHINA).date().isoformat()
+        today = datetime.datetime.now(limits.CHINA).date()
+        day = today.isoformat()
         renewed = self._built is not None and self._built.internal is not self._internal()
         with reading(self._engine) as connection:
             revision = revisions.current(connection)
@@ -152,6 +154,7 @@ class Publisher:
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
             cache, routes.aliases, routes.tenants, built.credentials,
             tenant_rules.moderation(given), frozen, suspended,
+            numbers_in_force(given.filings.values(), today),
         )  # fmt: skip
         body = encoding.encode(snapshot)
         version = self._suite.hex_digest(

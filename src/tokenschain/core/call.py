@@ -21,7 +21,7 @@ from tokenschain.core.moderation.case_record import CaseRecord
 from tokenschain.core.moderation.verdict import EngineCost
 from tokenschain.core.pricing.catalog import Usage
 from tokenschain.core.routing.selection import Decision
-from tokenschain.core.snapshot import Candidate
+from tokenschain.core.snapshot import Candidate, Plan
 from tokenschain.core.tags import NO_TAGS, Tags
 from tokenschain.core.tenancy import KeyGrant
 
@@ -179,8 +179,15 @@ class Screening(Protocol):
         """Whether the answer is looked at: then nothing of it passes unread."""
 
     @property
+    def plan(self) -> Plan | None:
+        """What may serve the call, where a policy asks for filed models; None: all of its plan."""
+
+    @property
     def engine_costs(self) -> list[EngineCost]:
         """What moderation engines are owed for the call."""
+
+    def filing_of(self, upstream: str, model: str) -> str:
+        """The number under which a model answered; empty where no policy asks for one."""
 
     def around(self, call: Call, writer: ResponseWriter) -> ResponseWriter:
         """A writer that screens what it passes on."""

@@ -219,6 +219,9 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     """What moderation found: categories, levels and rules, never a caller's words."""
     engine_costs: list[EngineCost] = []
     """Of moderation engines, each once: costs of the platform, beside `cost_pico`."""
+    filing: str = ""
+    """The filing or registration number under which the model answered, where a policy asks for
+    one; see `core.snapshot.filings`."""
 
 
 # --- bounds ----------------------------------------------------------------------------------
@@ -267,6 +270,7 @@ CHARACTERS_MAX: Mapping[str, int] = {
     "cache_reason": 64,
     "cache_key": 32,
     "moderation_detail": 200,
+    "filing": 100,
 }
 """How long the texts of a record may be: the columns of the ledger are made from it, and both ends
 of the journal keep to it."""

@@ -140,6 +140,14 @@ _ROWS = (
         "The model or the tenant is frozen because of an incident.",
     ),
     (
+        "model_not_filed",
+        403,
+        "permission_error",
+        False,
+        Fault.CALLER,
+        "The model has no filing or registration number in force, which a policy asks for.",
+    ),
+    (
         "end_user_suspended",
         403,
         "permission_error",

@@ -116,6 +116,7 @@ class JournalMetering:
         if call.screening is not None:
             record.moderation_detail = call.moderation_detail
             record.engine_costs = call.screening.engine_costs
+            record.filing = call.screening.filing_of(record.upstream, record.model_served)
             self._keep_case(call, call.screening)
         return self._keep(call, record)
 

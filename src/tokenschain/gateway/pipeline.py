@@ -84,6 +84,7 @@ async def serve(call: Call, steps: Steps) -> None:
         moderated, answer = call.screening, None
         if moderated is not None:
             caller = call.caller = moderated.caller
+            plan = moderated.plan or plan
         if moderated is None or moderated.may_cache:
             looking_up = steps.cache.look_up(call, caller, plan)
             answer = None if looking_up is None else await looking_up

@@ -114,6 +114,13 @@ _SPECS: dict[Kind, st.SearchStrategy[dict[str, Any]]] = {
         "actions": _often({"high": "block"}, seldom=({"high": "explode"}, 5)),
         "words": _often([{"text": "a", "risk": "A.1.h"}], [], seldom=([{"text": ""}], [1])),
     }),
+    Kind.FILING: st.fixed_dictionaries(
+        {"number": _often("1", seldom=("", 5)), "source": _often("notice", seldom=("",)),
+         "models": st.lists(_model, max_size=3)},
+        optional={"filed_on": _often("2026-01-31", seldom=("2026-02-30", "soon")),
+                  "kind": _often("registration", "algorithm", seldom=("other",)),
+                  "ended_on": _often("2027-01-01", seldom=("2020-01-01",))},
+    ),
 }  # fmt: skip
 _OWN_SPECS = _SPECS | {
     Kind.ROUTING: _some({
@@ -130,6 +137,7 @@ _NAMES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.ROUTING: _often("default", seldom=("other",)),
     Kind.CACHE_RULES: _often("default"),
     Kind.MODERATION_POLICY: _often("strict", "all", seldom=("Not One",)),
+    Kind.FILING: _often("first", "second", seldom=("Not One",)),
 }
 
 

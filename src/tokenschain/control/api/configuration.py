@@ -73,6 +73,7 @@ PATHS: dict[Kind, str] = {
     Kind.ROUTING: "routing",
     Kind.CACHE_RULES: "cache-rules",
     Kind.MODERATION_POLICY: "moderation-policies",
+    Kind.FILING: "filings",
 }
 _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.UPSTREAM: ("an upstream", "upstreams"),
@@ -82,6 +83,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.ROUTING: ("routing rules", "routing rules"),
     Kind.CACHE_RULES: ("cache rules", "cache rules"),
     Kind.MODERATION_POLICY: ("a moderation policy", "moderation policies"),
+    Kind.FILING: ("a filing", "filings and registrations of models"),
 }
 Tenant = Annotated[str, Query(max_length=64, pattern=r"^[\w.@-]*$")]
 """Whose resource it is; empty for the platform's."""
@@ -145,6 +147,14 @@ class ModerationPolicyBody(NewSpec):
     example: ClassVar[Example] = {"spec": {"state": "shadow", "personal_data": {"mobile": "mask"}}}
 
 
+class FilingBody(NewSpec):
+    """What a filing is to be."""
+
+    example: ClassVar[Example] = {
+        "spec": {"number": "Example-001", "models": ["qwen3-max"], "source": "https://a.example"}
+    }
+
+
 _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.UPSTREAM: UpstreamBody,
     Kind.CREDENTIAL: CredentialBody,
@@ -153,6 +163,7 @@ _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.ROUTING: RoutingBody,
     Kind.CACHE_RULES: CacheRulesBody,
     Kind.MODERATION_POLICY: ModerationPolicyBody,
+    Kind.FILING: FilingBody,
 }
 
 

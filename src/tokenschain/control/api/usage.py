@@ -212,6 +212,8 @@ class CallRow(AnswerBody):
     """As how many requests it counts in limits: its choices times its prompts."""
     moderation_detail: str = ""
     """Categories, levels and rules of what moderation found; never a caller's words."""
+    filing: str = ""
+    """The filing or registration number under which the model answered, where a policy asks."""
 
 
 class Metering(AnswerBody):

@@ -227,8 +227,8 @@ class Ledger:
 # --- rows -----------------------------------------------------------------------------------
 
 _ENGINE_COSTS = CallRecord.__struct_fields__.index("engine_costs")
-_COLUMNS = CallRecord.__struct_fields__[:_ENGINE_COSTS]
-"""All but the last: rows of `platform_costs` are made of it."""
+_COLUMNS = tuple(name for name in CallRecord.__struct_fields__ if name != "engine_costs")
+"""All but one: rows of `platform_costs` are made of it."""
 _as_tuple = msgspec.structs.astuple
 _ATTEMPTS, _ROUTE = _COLUMNS.index("attempts"), _COLUMNS.index("route")
 _json = msgspec.json.Encoder().encode
@@ -236,7 +236,8 @@ _json = msgspec.json.Encoder().encode
 
 def _row(record: CallRecord) -> list[Any]:
     """A record's values, its lists as JSON objects."""
-    row = list(_as_tuple(record)[:_ENGINE_COSTS])
+    row = list(_as_tuple(record))
+    del row[_ENGINE_COSTS]
     row[_ATTEMPTS] = _objects(record.attempts)
     row[_ROUTE] = _objects(record.route) if record.route else "[]"
     return row

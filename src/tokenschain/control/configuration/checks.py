@@ -8,6 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tokenschain.control.configuration import filing_checks
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.kinds import SINGLE, UpstreamSpec
 from tokenschain.control.configuration.model_routes import EMBEDDER, ENGINE, Routes
@@ -49,6 +50,7 @@ def problems(given: Configuration, routes: Routes) -> list[Problem]:
         *_of_models(given),
         *_of_virtual_models(given, routes),
         *_of_policies(given),
+        *filing_checks.problems(given),
     ]
 
 
@@ -61,6 +63,7 @@ def consequences(before: Configuration, after: Configuration) -> Iterator[Proble
             "gateway: `tokenschain up` starts it now, and where gateways run by themselves it is "
             "yours to start. Until it answers, `x-tc-cache` says `miss:unavailable`.",
         )  # fmt: skip
+    yield from filing_checks.consequences(before, after)
 
 
 def reference_problems(

@@ -11,6 +11,7 @@ from tokenschain.control.configuration.kinds import (
     SINGLE,
     CacheRulesSpec,
     CredentialSpec,
+    FilingSpec,
     ModelSpec,
     ModerationPolicySpec,
     RoutingSpec,
@@ -42,6 +43,7 @@ class Configuration(msgspec.Struct, frozen=True):
     cache: CacheRulesSpec = CacheRulesSpec()
     tenant_cache: Mapping[str, TenantCacheRulesSpec] = {}
     moderation: Mapping[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
+    filings: Mapping[str, FilingSpec] = {}
 
     @property
     def virtual_names(self) -> frozenset[str]:
@@ -72,6 +74,7 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     tenant_routing: dict[str, TenantRoutingSpec] = {}
     tenant_cache: dict[str, TenantCacheRulesSpec] = {}
     moderation: dict[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
+    filings: dict[str, FilingSpec] = {}
     for key in sorted(specs):
         spec, whose = specs[key], Owned(key.tenant, key.name)
         match spec:
@@ -93,11 +96,13 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
                 tenant_cache[key.tenant] = spec
             case ModerationPolicySpec() | TenantModerationPolicySpec():
                 moderation[whose] = spec
+            case FilingSpec():
+                filings[key.name] = spec
     # Names follow their order within a tenant; the platform's upstreams come first.
     upstreams.sort(key=lambda one: (one[0].tenant, one[1].preference))
     return Configuration(
         dict(upstreams), credentials, models, virtual, routing, tenant_routing, cache,
-        tenant_cache, moderation,
+        tenant_cache, moderation, filings,
     )  # fmt: skip
 
 

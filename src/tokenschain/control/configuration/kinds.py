@@ -15,6 +15,7 @@ from msgspec import Meta, field
 from tokenschain.control.configuration.resources import PROBLEMS_MAX, Kind, Problem, ResourceKey
 from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits
 from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
+from tokenschain.core.snapshot.filings import Filing
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.virtual_models import TOKENS_MAX, VirtualModelEntry
 from tokenschain.core.snapshot.zones import Sovereignty, Zone
@@ -197,9 +198,14 @@ class TenantModerationPolicySpec(ModerationPolicy, frozen=True, kw_only=True):
     ] = "*"
 
 
+class FilingSpec(Filing, frozen=True, kw_only=True):
+    """A filing or registration with an authority, and the models that it is for."""
+
+
 Spec = (
     UpstreamSpec | CredentialSpec | ModelSpec | VirtualModelSpec | RoutingSpec | TenantRoutingSpec
     | CacheRulesSpec | TenantCacheRulesSpec | ModerationPolicySpec | TenantModerationPolicySpec
+    | FilingSpec
 )  # fmt: skip
 
 _OF_PLATFORM: dict[Kind, type[Spec]] = {
@@ -210,6 +216,7 @@ _OF_PLATFORM: dict[Kind, type[Spec]] = {
     Kind.ROUTING: RoutingSpec,
     Kind.CACHE_RULES: CacheRulesSpec,
     Kind.MODERATION_POLICY: ModerationPolicySpec,
+    Kind.FILING: FilingSpec,
 }
 _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.UPSTREAM: UpstreamSpec,
@@ -235,6 +242,7 @@ _NAMES: dict[Kind, tuple[re.Pattern[str], str]] = {
     Kind.MODEL: (_MODEL, "at most 200 characters without spaces, `?`, `#` and `%`"),
     Kind.VIRTUAL_MODEL: (_MODEL, "at most 200 characters without spaces, `?`, `#` and `%`"),
     Kind.MODERATION_POLICY: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
+    Kind.FILING: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
 }
 
 

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     ROUTING = "routing"
     CACHE_RULES = "cache-rules"
     MODERATION_POLICY = "moderation-policy"
+    FILING = "filing"
 
 
 class Origin(StrEnum):

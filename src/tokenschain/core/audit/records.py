@@ -35,6 +35,8 @@ class AuditedCall(msgspec.Struct, gc=False):
     charge_version: str
     completion_tokens: int
     environment: str
+    filing: str
+    """The number under which the model answered; see `CallRecord.filing`."""
     id: str
     key_id: str
     kind: str
@@ -89,6 +91,7 @@ def of_call(digest: Digest, record: CallRecord, zone: str, salt: bytes) -> bytes
             record.charge_version,
             record.completion_tokens,
             record.environment,
+            record.filing,
             record.event_id,
             record.key_id,
             CALL,

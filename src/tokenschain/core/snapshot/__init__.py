@@ -40,11 +40,7 @@ class UpstreamLimits(msgspec.Struct, frozen=True, gc=False):
 
     connect_max_s: Annotated[
         float,
-        Meta(
-            gt=0,
-            le=WAIT_MAX_S,
-            description="Seconds until a connection must stand, TLS included.",
-        ),
+        Meta(gt=0, le=WAIT_MAX_S, description="Seconds until a connection must stand, with TLS."),
     ] = 5.0
     first_byte_max_s: Annotated[
         float,
@@ -380,6 +376,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     freezes: tuple[Freeze, ...] = ()
     suspended: dict[str, dict[str, int]] = {}
     """By tenant: end users, as keyed hashes, that are not served, and until when; Unix time."""
+    filings: dict[str, str] = {}
+    """By model, the filing or registration number in force; see `core.snapshot.filings`."""
 
 
 SHARDS = 256

@@ -75,6 +75,14 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         Literal["public", "internal", "overseas"],
         Meta(description="Whom the application serves; decides what an engine's failure means."),
     ] = "public"
+    require_filed: Annotated[
+        bool,
+        Meta(
+            description="Whether answers come only from models with a filing or registration "
+            "number in force (`filings`); calls of others are refused. Embeddings and rerankings "
+            "generate nothing, and need none."
+        ),
+    ] = False
     actions: Annotated[
         LevelActions, Meta(description="What becomes of findings, by level; see below.")
     ] = LevelActions()

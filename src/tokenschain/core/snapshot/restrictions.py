@@ -33,6 +33,7 @@ class Restrictions(msgspec.Struct, frozen=True):
     moderation: dict[str, ModerationPolicy] = {}
     freezes: tuple[Freeze, ...] = ()
     suspended: dict[str, dict[str, int]] = {}
+    filings: dict[str, str] = {}
 
 
 _decode = msgspec.msgpack.Decoder(Restrictions).decode
@@ -49,6 +50,7 @@ def of_snapshot(snapshot: Snapshot) -> Restrictions:
         snapshot.moderation,
         snapshot.freezes,
         snapshot.suspended,
+        snapshot.filings,
     )
 
 
@@ -90,6 +92,7 @@ def restricted(snapshot: Snapshot, later: Restrictions, version: str) -> Snapsho
         moderation=later.moderation,
         freezes=later.freezes,
         suspended=later.suspended,
+        filings=later.filings,
     )
 
 

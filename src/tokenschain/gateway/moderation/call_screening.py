@@ -41,6 +41,8 @@ from tokenschain.core.moderation.verdict import (
 )
 from tokenschain.core.ports import ModerationEngine, OffLoop
 from tokenschain.core.pricing.catalog import Usage
+from tokenschain.core.snapshot import Plan
+from tokenschain.core.snapshot.filings import filed_part, number_used
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.moderation.policy_set import PolicySet
 from tokenschain.gateway.moderation.screening_writer import ScreeningWriter
@@ -64,9 +66,10 @@ class CallScreening:
     """What moderation does for one call; see `core.call.Screening`."""
 
     __slots__ = (
-        "_actions", "_classes", "_costs", "_counts", "_engines", "_kept", "_live", "_may_ask",
-        "_off_loop", "_pictures_screened", "_replacements", "_seal", "_shadow", "_shadow_action",
-        "_verdict", "caller", "end_user", "may_cache", "screens_output", "writer",
+        "_actions", "_classes", "_costs", "_counts", "_engines", "_filings", "_kept", "_live",
+        "_may_ask", "_off_loop", "_pictures_screened", "_replacements", "_seal", "_shadow",
+        "_shadow_action", "_verdict", "caller", "end_user", "may_cache", "plan", "screens_output",
+        "writer",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +104,9 @@ class CallScreening:
         """Data classes of what was found in the request."""
         self._verdict: asyncio.Task[bool] | None = None
         """Of engines that look at the request while an upstream is opened."""
+        self.plan: Plan | None = None
+        """What is filed of the call's plan, where a policy asks for it."""
+        self._filings: Mapping[str, str] = {}
         self.may_cache = True
         self.screens_output = False
         self.end_user = ""
@@ -113,6 +119,27 @@ class CallScreening:
     def counts_end_users(self) -> bool:
         """Whether a policy in force counts blocked calls by end user."""
         return self._live is not None and self._live.counts_end_users
+
+    def require_filed(self, call: Call, plan: Plan, filings: Mapping[str, str]) -> None:
+        """Leave only filed models to the call, where a policy in force asks for them.
+
+        Args:
+            filings: numbers in force, by model.
+
+        Raises:
+            ApiError: `model_not_filed`.
+        """
+        live = self._live
+        if live is None or not live.requires_filing or call.parsed.api in WITHOUT_TEXT:
+            return
+        self.plan, self._filings = filed_part(filings, plan), filings
+        # An answer that is kept may be of any of the models that the name has ever stood for.
+        self.may_cache &= not plan.others
+
+    def filing_of(self, upstream: str, model: str) -> str:
+        """See `core.call.Screening.filing_of`."""
+        plan = self.plan
+        return "" if plan is None else number_used(self._filings, plan, upstream, model)
 
     async def screen_input(self, call: Call, may_ask: Callable[[str, KeyGrant], bool]) -> None:
         """Refuse what may not be asked; rewrite what may not be said.

@@ -175,6 +175,10 @@ class PolicySet:
         return any(policy.offenders is not None for policy in self._policies)
 
     @property
+    def requires_filing(self) -> bool:
+        return any(policy.require_filed for policy in self._policies)
+
+    @property
     def message(self) -> str:
         return self._policies[-1].message if self._policies else ""
 

@@ -130,6 +130,7 @@ class ModerationStep:
     async def _screen(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         screening = await self.screening_of(caller)
         if screening is not None:
+            screening.require_filed(call, plan, self._served.get().filings)
             if screening.counts_end_users:
                 screening.end_user = self._end_user_of(call, caller)
             call.screening = screening

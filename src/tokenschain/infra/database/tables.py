@@ -167,6 +167,7 @@ ledger = Table(
     Column("cache_age_s", Float, nullable=False, server_default=text("0")),
     Column("requests", BigInteger, nullable=False, server_default=text("1")),
     _text("moderation_detail", server_default=""),
+    _text("filing", server_default=""),
     PrimaryKeyConstraint("event_id", "started_ms"),
     Index("ledger_by_tenant_and_time", "tenant", "started_ms", "event_id"),
     Index("ledger_by_key_and_time", "key_id", "started_ms", "event_id"),
