@@ -181,6 +181,7 @@ PLAIN = frozenset(
         "field",
         "fields",
         "file",
+        "filed",
         "filter",
         "findings",
         "finish",

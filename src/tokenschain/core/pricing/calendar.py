@@ -73,3 +73,8 @@ def is_peak(schedule: PeakSchedule, unix_s: float) -> bool:
         return False
     now = when.strftime("%H:%M")
     return any(start <= now < end for start, end in schedule.windows)
+
+
+def is_working_day(day: date) -> bool:
+    """Whether people work in China on a day; of a year that is not in `HOLIDAYS`, by weekday."""
+    return is_worked_weekend(day) or (day.weekday() < 5 and not is_holiday(day))
