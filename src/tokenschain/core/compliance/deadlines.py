@@ -22,7 +22,9 @@ FILE_WORKING_DAYS, CHANGE_WORKING_DAYS, END_WORKING_DAYS = 10, 10, 20
 Art. 24: within ten working days of providing the service; ten of a change; twenty of its end."""
 _PROVISIONS = "Provisions on Algorithm Recommendation, Art. 24"
 _MEASURES = "Interim Measures for Generative AI Services, Art. 17"
-_FIRST: dict[FilingKind, tuple[Duty, int, str]] = {
+_Period = tuple[Duty, int, str]
+"""What is to be filed, within how many working days, and where that is written."""
+_FIRST: dict[FilingKind, _Period] = {
     "algorithm": ("file-algorithm", FILE_WORKING_DAYS, _PROVISIONS),
     "generative-ai": ("file-model", 0, _MEASURES),
     "registration": ("register-use", 0, _MEASURES),
@@ -82,9 +84,9 @@ def deadlines_of(filings: Mapping[str, Filing], today: date) -> list[Deadline]:
 def _of_filing(name: str, filing: Filing, today: date) -> Iterator[Deadline]:
     first = _FIRST[filing.kind]
     # The Measures (Art. 17) have a model's changes and end filed by the same Provisions.
-    changed = ("file-change", CHANGE_WORKING_DAYS, _PROVISIONS)
-    ended = ("file-end", END_WORKING_DAYS, _PROVISIONS)
-    periods: Iterable[tuple[tuple[Duty, int, str], str, str]] = (
+    changed: _Period = ("file-change", CHANGE_WORKING_DAYS, _PROVISIONS)
+    ended: _Period = ("file-end", END_WORKING_DAYS, _PROVISIONS)
+    periods: Iterable[tuple[_Period, str, str]] = (
         (first, filing.launched_on, filing.filed_on),
         (changed, filing.changed_on, filing.change_filed_on),
         (ended, filing.ended_on, filing.end_filed_on),
