@@ -281,7 +281,7 @@ ELSEWHERE: dict[str, str] = {
     "control/audit/reconciliation.py": "control/api/test_audit_log.py",
     "cli/filings.py": "flows/test_filings.py",
     "control/configuration/filing_checks.py": "flows/test_filings.py",
-    "infra/migrations/versions/0035_filings.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0036_filings.py": "infra/test_migrations.py",
     "control/audit/cosigning.py": "control/audit/test_witness.py",
     "wiring/witness.py": "cli/test_witness.py, control/audit/test_witness.py",
     "control/audit/search.py": "control/api/test_audit_log.py, cli/test_audit_verify.py",
