@@ -14,6 +14,7 @@ CALLS = {"create_connection", "open_connection", "urlopen", "urlretrieve", "geta
 HARMLESS = {"urllib.parse", "http.HTTPStatus"}
 OWN = {
     "infra/egress.py": "the place for it",
+    "infra/egress_rules.py": "looks up what the settings name",
     "infra/model_store.py": "a command of the operator: models from the hub that it names",
     "wiring/machine.py": "asks this machine's own engine",
     "cli/http.py": "a command: the operator's own control and gateway",
@@ -22,12 +23,8 @@ OWN = {
     "cli/chat_client.py": "the same",
 }
 CLIENTS = {
-    "infra/egress.py": "upstreams that tenants name",
-    "wiring/gateway.py": "upstreams that the operator names; images through `PublicResolver`",
-    "wiring/control.py": "semantic processes and upstreams of the operator; the rest through "
-    "`PublicResolver`",
-    "wiring/semantic.py": "the operator's judge and embedder",
-    "control/publisher.py": "health and metrics of the operator's engines",
+    "infra/egress_rules.py": "the place for it; each keeps to the sovereignty mode",
+    "control/publisher.py": "of tests only: `wiring/control.py` gives one",
 }
 """Who makes a `wire.client.HttpClient`."""
 

@@ -173,6 +173,7 @@ ELSEWHERE: dict[str, str] = {
     "core/routing/request_batching.py": "core/test_routing.py",
     "core/routing/selection.py": "core/test_routing.py",
     "core/routing/residency.py": "security/test_sovereignty.py, security/test_own_names.py",
+    "control/audit/egress_refusals.py": "infra/test_egress_rules.py",
     "core/snapshot/zones.py": "control/configuration/test_tenant_rules.py",
     "infra/config/sovereignty.py": "security/test_sovereignty.py",
     "core/routing/virtual_models.py": "core/test_routing.py",

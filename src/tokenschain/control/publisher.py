@@ -78,9 +78,11 @@ class Publisher:
         suite: Suite,
         internal: Callable[[], Sequence[str]],
         report: Reporter,
+        client: HttpClient | None = None,
     ) -> None:
         """
         Args:
+            client: asks engines how they are.
             internal: the secrets that gateways share with control; stored credentials are
                 published sealed by the one in force.
         """
@@ -97,7 +99,7 @@ class Publisher:
         self._built: _Built | None = None
         self._changed = asyncio.Condition()
         self._closed = False
-        self._client = HttpClient()
+        self._client = client or HttpClient()
         self._keys: list[dict[bytes, KeyGrant]] = [{} for _ in range(SHARDS)]
         self._parts: dict[str, bytes] = {}
         self._old_parts: deque[str] = deque()

@@ -12,7 +12,7 @@ import smtplib
 import socket
 import ssl
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from ipaddress import (
     IPv4Address,
@@ -88,16 +88,21 @@ class PublicResolver(Resolver):
         return any(parsed in network for network in self._allowed) or _is_public(parsed)
 
 
-def outside_client(ca_file: Path | None, proxy: str | None) -> HttpClient:
+def outside_client(
+    ca_file: Path | None, proxy: str | None, make: Callable[..., HttpClient] = HttpClient
+) -> HttpClient:
     """For upstreams that tenants name: they lead out, whatever their names resolve to.
 
     Where a proxy is the only way out, nothing goes past it: it resolves the names, and what may be
     reached is its rule. Hosts that are inside as they are written are refused before it is asked.
+
+    Args:
+        make: makes the client, under a sovereignty mode one that keeps to it.
     """
     tls = upstream_tls(ca_file)
     if not proxy:
-        return HttpClient(tls=tls, resolver=PublicResolver())
-    return HttpClient(tls=tls, proxy=proxy, past_proxy=_never_inside)
+        return make(tls=tls, resolver=PublicResolver())
+    return make(tls=tls, proxy=proxy, past_proxy=_never_inside)
 
 
 def _never_inside(host: str) -> bool:
@@ -115,6 +120,17 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if any(address in network for network in _NEVER):
         return False
     return address.is_global and not address.is_multicast
+
+
+def is_own_address(address: str) -> bool:
+    """Whether an address is one of a private network, or of this machine."""
+    try:
+        parsed = _address_of(address)
+    except ValueError:
+        return False
+    return parsed.is_loopback or (
+        parsed.is_private and not any(parsed in network for network in _NEVER)
+    )
 
 
 def is_local(host: str) -> bool:

@@ -509,7 +509,7 @@ class HttpClient:
         self.active: set[_Connection] = set()
         self._tls = tls
         self._proxy = Origin.of(proxy) if proxy else None
-        self._past_proxy = past_proxy or _is_loopback
+        self._past_proxy = past_proxy or is_loopback
         self._connections_max = connections_max
         self.resolver = resolver or Resolver()
         self._pools: dict[Origin, _Pool] = {}
@@ -662,7 +662,7 @@ class HttpClient:
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """A name such as `127.a.example` leads anywhere."""
     try:
         return host == "localhost" or ip_address(host).is_loopback

@@ -27,6 +27,7 @@ from tokenschain.control.api.context import ApiContext
 from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYTES_MAX
 from tokenschain.control.api.sessions import LOGIN_BYTES_MAX, SESSIONS_PATH
 from tokenschain.control.audit.cosigning import CosigningJob
+from tokenschain.control.audit.egress_refusals import EgressRefusals
 from tokenschain.control.audit.log import SealingJob, SegmentSealer
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
@@ -57,7 +58,8 @@ from tokenschain.infra.control_channel.protocol import (
 )
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.database import engine as db
-from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
+from tokenschain.infra.egress import PublicResolver, upstream_tls
+from tokenschain.infra.egress_rules import Egress
 from tokenschain.infra.security import case_texts, secret_files, secrets, self_test
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.secret_files import SecretFile
@@ -65,7 +67,6 @@ from tokenschain.infra.security.suite import INTERNATIONAL, Sealer, Suite
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.upstream_tester import HttpUpstreamTester
 from tokenschain.providers.vendor_table import vendor_of
-from tokenschain.wire.client import HttpClient
 from tokenschain.wire.exchange import Exchange
 from tokenschain.wire.server import HttpServer, Limits
 from tokenschain.wiring.machine import want_semantic
@@ -83,11 +84,14 @@ _BODY_BYTES_TOTAL_MAX = max(268_435_456, 4 * RESPONSES_BATCH_BYTES_MAX)
 def run(settings: Settings) -> None:
     """Serve the admin API and the internal channel until SIGTERM or SIGINT."""
     log.configure(settings.log_format, settings.node_name)
+    report = log.EventLog(log.get(process="control"))
+    egress = Egress(settings, report)
+    egress.hold()
     engine = db.connect(settings.database_url, settings.database.connections_max)
-    db.wait_for(engine, settings.database.start_wait_s, log.report(process="control"))
+    db.wait_for(engine, settings.database.start_wait_s, report)
     db.migrate(engine)
     descriptors.raise_limit()
-    uvloop.run(_serve(settings, *_build(settings, engine)))
+    uvloop.run(_serve(settings, *_build(settings, engine, egress)))
 
 
 class _Running(NamedTuple):
@@ -95,12 +99,13 @@ class _Running(NamedTuple):
 
     publisher: Publisher
     settings_file: SettingsFile
+    egress: Egress
 
 
-def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
+def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI, _Running]:
     """Control's parts over the database."""
+    report = egress.report
     suite = self_test.suite_in_force(settings.crypto.suite)
-    report = log.EventLog(log.get(process="control"))
     master = SecretFile(settings.master_key_path, report)
     sealer = secrets.master_sealer(master, suite)
     resealing.bring_up_to_date(engine, sealer, report)
@@ -108,7 +113,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
     configurator = Configurator(settings, catalog_file.load(), sealer, suite, report)
     settings_file = _settings_file(engine, configurator, suite, report)
     settings_file.apply(settings)
-    publisher = Publisher(engine, settings, configurator, suite, internal, report)
+    publisher = Publisher(engine, settings, configurator, suite, internal, report, egress.client())
     ledger = Ledger(engine, settings.database.tags_per_key_day_max, audited=settings.audit.sealing)
     cases = CaseBook(engine, case_texts.sealer_of(suite, internal), sealer)
     _follow(publisher, ledger.follow, cases.follow)
@@ -120,14 +125,14 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         settings.database.response_bytes_per_tenant_max,
     )  # fmt: skip
     signatures = Signatures(suite, internal, time.time)
-    semantic = SemanticProcesses(settings.semantic_base_urls, signatures, HttpClient())
+    semantic = SemanticProcesses(settings.semantic_base_urls, signatures, egress.client())
     mail = _mail(settings, vault, report)
     maintenance = Maintenance(
         engine,
         ledger,
         lease_manager,
         archive,
-        _alert_sender(settings, engine, sealer, mail, report),
+        _alert_sender(settings, egress, engine, sealer, mail, report),
         Outbox(engine, sealer, mail, report),
         settings.database.ledger_days,
         report,
@@ -147,7 +152,7 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
         semantic,
         secret_files.read_or_make(settings.metrics_token_path)[0],
         report.counts,
-        _upstream_tester(settings, vault),
+        _upstream_tester(egress, vault),
     )
     return create_app(
         context,
@@ -160,12 +165,12 @@ def _build(settings: Settings, engine: Engine) -> tuple[FastAPI, _Running]:
                 maintenance.run,
                 settings_file.run,
                 SecretReports(engine, settings.node_name, internal, master, report).run,
-                *_audit_jobs(settings, engine, report),
+                *_audit_jobs(settings, egress, engine, report),
             )
         ],
         signatures,
-        _single_sign_on(settings, sealer, vault),
-    ), _Running(publisher, settings_file)
+        _single_sign_on(settings, egress, sealer, vault),
+    ), _Running(publisher, settings_file, egress)
 
 
 def _upstreams_down(publisher: Publisher, ledger: Ledger, now_s: float) -> dict[str, str]:
@@ -201,17 +206,18 @@ def _sealing(settings: Settings, engine: Engine, report: Reporter) -> SealingJob
 
 
 def _audit_jobs(
-    settings: Settings, engine: Engine, report: Reporter
+    settings: Settings, egress: Egress, engine: Engine, report: Reporter
 ) -> list[Callable[[], Coroutine[None, None, None]]]:
-    """What seals the audit log, and has its checkpoints cosigned where there are witnesses."""
-    sealing = _sealing(settings, engine, report).run
-    if not settings.audit.witnesses or not settings.audit.sealing:
-        return [sealing]
-    client = HttpClient(tls=upstream_tls(settings.egress.ca_file))
-    return [
-        sealing,
-        CosigningJob(engine, INTERNATIONAL, settings.audit.witnesses, client, report).run,
-    ]
+    """What seals the audit log, has its checkpoints cosigned where there are witnesses, and notes
+    what was not connected to."""
+    refusals = EgressRefusals(engine, report, time.monotonic)
+    egress.refused.append(refusals.refused)
+    jobs = [_sealing(settings, engine, report).run, refusals.run]
+    if settings.audit.witnesses and settings.audit.sealing:
+        client = egress.client(tls=upstream_tls(settings.egress.ca_file))
+        cosigning = CosigningJob(engine, INTERNATIONAL, settings.audit.witnesses, client, report)
+        jobs.append(cosigning.run)
+    return jobs
 
 
 def _want_semantic(path: Path, report: Reporter, snapshot: Snapshot) -> None:
@@ -248,26 +254,27 @@ def _mail(settings: Settings, vault: secrets.Vault, report: Reporter) -> Mail:
 
 
 def _alert_sender(
-    settings: Settings, engine: Engine, sealer: Sealer, mail: Mail, report: Reporter
+    settings: Settings, egress: Egress, engine: Engine, sealer: Sealer, mail: Mail, report: Reporter
 ) -> Sender:
     allowed = [ip_network(network) for network in settings.alerts.networks]
-    return Sender(engine, sealer, HttpClient(resolver=PublicResolver(allowed)), mail, report)
+    client = egress.client(resolver=PublicResolver(allowed))
+    return Sender(engine, sealer, client, mail, report)
 
 
-def _upstream_tester(settings: Settings, vault: secrets.Vault) -> HttpUpstreamTester:
+def _upstream_tester(egress: Egress, vault: secrets.Vault) -> HttpUpstreamTester:
     def secret_of(reference: str) -> str | None:
         try:
             return secrets.resolve(reference, vault)
         except secrets.SecretMissing:
             return None
 
-    egress = settings.egress
-    outside = outside_client(egress.ca_file, egress.proxy)
-    client = HttpClient(tls=upstream_tls(egress.ca_file), proxy=egress.proxy)
+    outside, client = egress.outside_client(), egress.operators_client()
     return HttpUpstreamTester(client, outside, secret_of, vendor_of, ImageFetcher(outside))
 
 
-def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) -> Oidc:
+def _single_sign_on(
+    settings: Settings, egress: Egress, sealer: Sealer, vault: secrets.Vault
+) -> Oidc:
     oidc = settings.oidc
     public = settings.control.public_url or settings.control_base_url
     agreed = OidcClient(
@@ -278,7 +285,7 @@ def _single_sign_on(settings: Settings, sealer: Sealer, vault: secrets.Vault) ->
         oidc.groups_claim,
     )
     allowed = [ip_network(network) for network in oidc.networks]
-    return Oidc(agreed, HttpClient(resolver=PublicResolver(allowed)), sealer)
+    return Oidc(agreed, egress.client(resolver=PublicResolver(allowed)), sealer)
 
 
 async def _serve(settings: Settings, app: FastAPI, running: _Running) -> None:
@@ -286,7 +293,8 @@ async def _serve(settings: Settings, app: FastAPI, running: _Running) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, running.settings_file.hang_up)
-    server = _server(settings, app)
+    running.egress.upstreams = lambda: running.publisher.snapshot.upstreams
+    server = _server(settings, app, running.egress)
     async with app.router.lifespan_context(app):
         await server.listen(settings.control.host, settings.control.port)
         log.get(process="control").info(
@@ -298,7 +306,7 @@ async def _serve(settings: Settings, app: FastAPI, running: _Running) -> None:
         await server.drain(_DRAIN_MAX_S)
 
 
-def _server(settings: Settings, app: FastAPI) -> HttpServer:
+def _server(settings: Settings, app: FastAPI, egress: Egress) -> HttpServer:
     """What strangers may use of control is bounded before any of its routes is asked."""
     connections_max = min(settings.control.connections_max, descriptors.for_callers())
     limits = Limits(
@@ -318,14 +326,14 @@ def _server(settings: Settings, app: FastAPI) -> HttpServer:
     }
     proxies = [ip_network(network) for network in settings.control.trusted_proxies]
     server = HttpServer(
-        AsgiHandler(_console(settings, app), _failed, _fault), wire_refusal, limits, proxies
+        AsgiHandler(_console(settings, app, egress), _failed, _fault), wire_refusal, limits, proxies
     )
     server.at_head = _HeadCheck(app.state.internal.signatures)
     server.body_bytes_max_of = lambda path: bytes_max.get(path, settings.control.body_bytes_max)
     return server
 
 
-def _console(settings: Settings, app: FastAPI) -> Console:
+def _console(settings: Settings, app: FastAPI, egress: Egress) -> Console:
     gateway_url = settings.control.gateway_url or settings.gateway_base_url
     known = ConsoleSettings(
         settings.control.public_url,
@@ -339,7 +347,7 @@ def _console(settings: Settings, app: FastAPI) -> Console:
         ),
         _sign_up_offer(settings),
     )
-    gateway = HttpGateway(HttpClient(tls=upstream_tls(settings.egress.ca_file)), gateway_url)
+    gateway = HttpGateway(egress.client(tls=upstream_tls(settings.egress.ca_file)), gateway_url)
     playground = Playground(gateway, app.state.context.sealer)
     return Console(app, known, app.state.context.suite, _fault, playground)
 

@@ -53,7 +53,8 @@ from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
-from tokenschain.infra.egress import PublicResolver, outside_client, upstream_tls
+from tokenschain.infra.egress import PublicResolver, upstream_tls
+from tokenschain.infra.egress_rules import Egress
 from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
@@ -78,7 +79,7 @@ from tokenschain.providers.moderation.verdict_cache import VerdictCache
 from tokenschain.providers.openai_compat import HttpUpstreams
 from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 from tokenschain.providers.vendor_table import VENDORS, vendor_of
-from tokenschain.wire.client import ClientError, HttpClient
+from tokenschain.wire.client import ClientError
 from tokenschain.wire.server import HttpServer, Limits
 
 _LEAVE_METRICS_S = 1.0
@@ -143,9 +144,9 @@ class GatewayWorker:
             folder / "journal" / worker,
             JournalLimits(total_bytes_max=settings.journal.total_bytes_max),
         )
-        self._client = HttpClient(
-            tls=upstream_tls(settings.egress.ca_file), proxy=settings.egress.proxy
-        )
+        self._egress = Egress(settings, self._report, self._upstreams_in_force)
+        self._egress.hold()
+        self._client = self._egress.operators_client()
         self._channel = Channel(settings.control_base_url, self._signatures, self._client)
         self._responses = ResponseStore(self._channel, folder / "responses" / worker)
         self._memory = StoredConversationState(
@@ -174,13 +175,16 @@ class GatewayWorker:
             worker, folder / "metrics", self._gauges, self._is_model, self._report.counts
         )
 
+    def _upstreams_in_force(self) -> Mapping[str, Upstream]:
+        return self._served.get().upstreams if self._served.version else {}
+
     def _build_dispatch(self) -> None:
         """What chooses an upstream and asks it."""
         settings = self._settings
         networks, tls = settings.egress.image_networks, upstream_tls(settings.egress.ca_file)
         allowed = [ip_network(network) for network in networks]
-        self._image_client = HttpClient(tls=tls, resolver=PublicResolver(allowed))
-        self._outside = outside_client(settings.egress.ca_file, settings.egress.proxy)
+        self._image_client = self._egress.client(tls=tls, resolver=PublicResolver(allowed))
+        self._outside = self._egress.outside_client()
         self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
         self._secret_of = UpstreamCredentials(
             self._suite, self._secrets, self._vault, self._served, self._report

@@ -20,6 +20,7 @@ from tokenschain.core.log_events import Reporter
 from tokenschain.infra import log
 from tokenschain.infra.config import EmbedderSettings, JudgeSettings, Settings
 from tokenschain.infra.control_channel.signatures import Signatures
+from tokenschain.infra.egress_rules import Egress
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security import secrets, self_test
@@ -60,7 +61,9 @@ async def _semantic(settings: Settings) -> None:
     report = log.EventLog(logger)
     shared_secrets = SecretFile(settings.internal_secret_path, report)
     vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
-    client = HttpClient()
+    egress = Egress(settings, report)
+    egress.hold()
+    client = egress.client()
     other, name = None, FINE
     if settings.cache.embedder is not None:
         chosen = settings.cache.embedder
