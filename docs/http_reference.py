@@ -48,6 +48,8 @@ ANSWER_HEADERS = {
     "x-tc-emulated": "Parameters that the upstream does not offer and that were emulated.",
     "x-tc-route": "Why this upstream, only when asked for; the figures of every candidate for keys "
     "with `routing_details`.",
+    "x-tc-aigc": "The label's metadata, where `label-rules` want it. See "
+    "[Labels](../guides/labels.md).",
     "Allow": "With 405: the methods that the path has.",
     "Retry-After": "Seconds to wait before trying again.",
 }

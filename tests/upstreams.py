@@ -151,6 +151,10 @@ class UpstreamSimulator:
                 }
             ],
         }
+        if sim.get("completion"):
+            choice = body["choices"][0]
+            choice["text"] = choice.pop("message")["content"]
+            body["object"] = "text_completion"
         usage = self._usage(sim, request, len(pieces))
         if usage is not None:
             body["usage"] = usage
@@ -201,10 +205,12 @@ class UpstreamSimulator:
         usage_mode = sim.get("usage", "final")
 
         def chunk(delta: dict[str, Any], finish: str | None, **more: Any) -> dict[str, Any]:
-            choice = {"index": 0, "delta": delta, "finish_reason": finish}
+            choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
+            text = sim.get("completion")
+            choice |= {"text": delta.get("content", "")} if text else {"delta": delta}
             return {
                 "id": "chatcmpl-sim",
-                "object": "chat.completion.chunk",
+                "object": "text_completion" if text else "chat.completion.chunk",
                 "created": 1,
                 "model": request.get("model"),
                 "choices": [choice],

@@ -227,7 +227,7 @@ def _own_virtual_model(house: House) -> Any:
 def _resource(house: House, path: str) -> str:
     """A fresh resource of the kind that a path is of, and the path to it."""
     kind = path.split("/")[1]
-    single = kind in ("routing", "cache-rules")
+    single = kind in ("routing", "cache-rules", "label-rules")
     name = "default" if single else f"r{next(_numbers)}"
     path = path.replace("{resource_name}", name) + (
         "" if kind in ("models", "filings") else "?tenant=acme"
@@ -245,6 +245,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "cache-rules": {"mode": "exact"},
     "moderation-policies": {"state": "shadow"},
     "filings": {"number": "1", "models": ["m"], "source": "notice"},
+    "label-rules": {"explicit": "end"},
 }
 KEY = {"tenant": "acme", "project": "p1"}
 TARGET = {"tenant": "acme", "kind": "webhook", "name": "n", "address": "https://b.example"}

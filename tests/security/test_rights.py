@@ -514,10 +514,12 @@ class Intruder:
             "cache-rules": {"mode": "exact"},
             "moderation-policies": {"state": "shadow"},
             "filings": {"number": "1", "models": ["m"], "source": "notice"},
+            "label-rules": {"explicit": "end"},
         }  # fmt: skip
         whose = pick(["acme", "acme", "beta", ""])
         for path, spec in specs.items():
-            name = "default" if path in ("routing", "cache-rules") else pick(["k", "shared"])
+            single = path in ("routing", "cache-rules", "label-rules")
+            name = "default" if single else pick(["k", "shared"])
             for method in ("PUT", "PATCH", "DELETE"):
                 body = None if method == "DELETE" else {"spec": spec}
                 yield method, f"/{path}/{name}?tenant={whose}", body

@@ -66,7 +66,8 @@ _RESOURCES = {"upstreams": "upstreams", "credentials": "upstream-credentials", "
               "virtual-models": "virtual-models", "routing": "routing",
               "cache-rules": "cache-rules",
               "moderation-policies": "moderation-policies",
-              "filings": "filings"}  # fmt: skip
+              "filings": "filings",
+              "label-rules": "label-rules"}  # fmt: skip
 """Kinds of resources of the configuration by path, and their groups of commands."""
 
 

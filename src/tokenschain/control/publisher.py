@@ -156,7 +156,7 @@ class Publisher:
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
             cache, routes.aliases, routes.tenants, built.credentials,
             tenant_rules.moderation(given), frozen, suspended,
-            numbers_in_force(given.filings.values(), today),
+            numbers_in_force(given.filings.values(), today), tenant_rules.labels(given),
         )  # fmt: skip
         body = encoding.encode(snapshot)
         version = self._suite.hex_digest(

@@ -63,6 +63,9 @@ class CallerWriter(ResponseWriter, Protocol):
     def ends_long(self) -> bool:
         """Whether what ends a stream repeats all of it, and that is long."""
 
+    def add_headers(self, lines: bytes) -> None:
+        """Have header lines sent beside the usual ones; before the answer begins."""
+
     def complete(self, call: Call, last: bytes) -> bytes:
         """What ends the answer in the API's own format; nothing is sent yet.
 
@@ -173,10 +176,6 @@ class Screening(Protocol):
     @property
     def may_cache(self) -> bool:
         """Whether the cache may be asked, and keep the answer."""
-
-    @property
-    def screens_output(self) -> bool:
-        """Whether the answer is looked at: then nothing of it passes unread."""
 
     @property
     def plan(self) -> Plan | None:
@@ -315,10 +314,13 @@ class Call(msgspec.Struct, eq=False):
     reservation: Reservation | None = None
     """By the quota, before anything is taken: a refusal shows its limits, too."""
     screening: Screening | None = None
-    """By moderation, like the next two; None where no policy is for the call."""
+    """By moderation, like the next three; None where no policy is for the call."""
     moderation: str = "not_scanned"
     """See `CallRecord.moderation`."""
     moderation_detail: str = ""
+    reads_answer: bool = False
+    """Whether the answer is read or written to on its way, in the canonical form:
+    nothing of it passes as it came."""
     cache: CacheResult = NOT_CACHED
     """By the cache."""
     decision: Decision | None = None

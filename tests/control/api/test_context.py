@@ -189,7 +189,9 @@ def test_examples_are_bodies_that_are_taken(stack: Stack, app: FastAPI) -> None:
             if "expires_at_s" in example:
                 example = example | {"expires_at_s": int(time.time()) + 3_600}
             target = path.replace("{day}", "2026-11-25")
-            target = re.sub("(routing|cache-rules)/{resource_name}", r"\1/default", target)
+            target = re.sub(
+                "(routing|cache-rules|label-rules)/{resource_name}", r"\1/default", target
+            )
             target = target.replace("{revision}", "1")
             target = re.sub(r"\{[^}]*\}", f"none-{tried}", target)
             reply = stack.admin(method, target, json=example)

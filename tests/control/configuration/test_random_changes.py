@@ -121,6 +121,11 @@ _SPECS: dict[Kind, st.SearchStrategy[dict[str, Any]]] = {
                   "kind": _often("registration", "algorithm", seldom=("other",)),
                   "ended_on": _often("2027-01-01", seldom=("2020-01-01",))},
     ),
+    Kind.LABEL_RULES: _some({
+        "explicit": _often("end", "none", seldom=("middle", None)),
+        "text_zh": _often("AI 生成", seldom=("谢谢", "AI\n生成")),
+        "agreed": st.dictionaries(_often(*TENANTS, seldom=("gone",)), _often("1", seldom=("",))),
+    }),
 }  # fmt: skip
 _OWN_SPECS = _SPECS | {
     Kind.ROUTING: _some({
@@ -128,6 +133,10 @@ _OWN_SPECS = _SPECS | {
         "own_upstreams": _often("first", "only", "also", seldom=("never",)),
     }),
     Kind.CACHE_RULES: _some({"mode": _mode, "mode_overrides": st.dictionaries(_own_scope, _mode)}),
+    Kind.LABEL_RULES: _some({
+        "implicit": _often("on", None, seldom=("yes",)),
+        "overrides": st.dictionaries(_own_scope, _some({"explicit": _often("start", "none")})),
+    }),
 }  # fmt: skip
 _NAMES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.UPSTREAM: _often(*UPSTREAMS, seldom=("Not One",)),
@@ -138,6 +147,7 @@ _NAMES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.CACHE_RULES: _often("default"),
     Kind.MODERATION_POLICY: _often("strict", "all", seldom=("Not One",)),
     Kind.FILING: _often("first", "second", seldom=("Not One",)),
+    Kind.LABEL_RULES: _often("default", seldom=("other",)),
 }
 
 

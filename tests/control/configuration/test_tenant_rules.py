@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.control.configuration.conftest import Platform, upstream
@@ -10,11 +11,15 @@ from tokenschain.control.configuration.changes import Change, ConfigurationRefus
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.kinds import (
     CacheRulesSpec,
+    LabelChoice,
+    LabelRulesSpec,
     RoutingSpec,
     TenantCacheRulesSpec,
+    TenantLabelRulesSpec,
     TenantRoutingSpec,
 )
 from tokenschain.control.configuration.resources import Kind, ResourceKey
+from tokenschain.core.snapshot.label_rules import rule_for
 from tokenschain.core.snapshot.zones import ZONES
 
 
@@ -107,3 +112,28 @@ def test_a_policy_that_was_taken_away_holds_for_no_tenant(platform: Platform) ->
     done = platform.put(Kind.ROUTING, "default", None)
     assert "there is no policy `mine`" in str(done.warnings[0])
     assert platform.state.routes.routing.policy_overrides == {}
+
+
+def test_a_tenant_leaves_out_the_notice_only_where_it_was_agreed() -> None:
+    own = TenantLabelRulesSpec(
+        explicit="none",
+        implicit="off",
+        producer="theirs",
+        overrides={"project/web": LabelChoice(explicit="start")},
+    )
+    platform = LabelRulesSpec(explicit="end", implicit="on", producer="ours")
+    given = Configuration(labels=platform, tenant_labels={"acme": own})
+    found = tenant_rules.labels(given)
+    shown = {name: (one.explicit, one.implicit, one.producer) for name, one in found.items()}
+    assert shown == {
+        "*": ("end", "on", "ours"),
+        "tenant/acme": ("end", "on", "theirs"),
+        "tenant/acme/project/web": ("start", "on", "theirs"),
+    }
+    agreed = msgspec.structs.replace(platform, agreed={"acme": "2026-11"})
+    found = tenant_rules.labels(msgspec.structs.replace(given, labels=agreed))
+    assert (found["tenant/acme"].explicit, found["tenant/acme"].implicit) == ("none", "on")
+    assert rule_for(found, "acme", "web") == found["tenant/acme/project/web"]
+    assert rule_for(found, "beta", "web") == found["*"]
+    quiet = Configuration(tenant_labels={"acme": TenantLabelRulesSpec(explicit="none")})
+    assert tenant_rules.labels(quiet) == {}, "nothing is looked for on a call"

@@ -74,6 +74,7 @@ PATHS: dict[Kind, str] = {
     Kind.CACHE_RULES: "cache-rules",
     Kind.MODERATION_POLICY: "moderation-policies",
     Kind.FILING: "filings",
+    Kind.LABEL_RULES: "label-rules",
 }
 _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.UPSTREAM: ("an upstream", "upstreams"),
@@ -84,6 +85,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.CACHE_RULES: ("cache rules", "cache rules"),
     Kind.MODERATION_POLICY: ("a moderation policy", "moderation policies"),
     Kind.FILING: ("a filing", "filings and registrations of models"),
+    Kind.LABEL_RULES: ("label rules", "label rules"),
 }
 Tenant = Annotated[str, Query(max_length=64, pattern=r"^[\w.@-]*$")]
 """Whose resource it is; empty for the platform's."""
@@ -155,6 +157,12 @@ class FilingBody(NewSpec):
     }
 
 
+class LabelRulesBody(NewSpec):
+    """What label rules are to be."""
+
+    example: ClassVar[Example] = {"spec": {"explicit": "end", "implicit": "on"}}
+
+
 _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.UPSTREAM: UpstreamBody,
     Kind.CREDENTIAL: CredentialBody,
@@ -164,6 +172,7 @@ _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.CACHE_RULES: CacheRulesBody,
     Kind.MODERATION_POLICY: ModerationPolicyBody,
     Kind.FILING: FilingBody,
+    Kind.LABEL_RULES: LabelRulesBody,
 }
 
 

@@ -427,6 +427,7 @@ def _published(state: State) -> Snapshot:
     return Snapshot(
         "", routes.upstreams, routes.models, routes.routing, cache=cache, aliases=routes.aliases,
         tenants=routes.tenants, moderation=tenant_rules.moderation(state.given),
+        labels=tenant_rules.labels(state.given),
     )  # fmt: skip
 
 

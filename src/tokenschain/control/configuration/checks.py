@@ -95,6 +95,12 @@ def reference_problems(
         key = ResourceKey(Kind.CACHE_RULES, tenant, SINGLE)
         rules += [(key, "mode_overrides", kept.mode_overrides),
                   (key, "false_hit_rate_max", kept.false_hit_rate_max)]  # fmt: skip
+    rules += [
+        (ResourceKey(Kind.LABEL_RULES, tenant, SINGLE), "overrides", chosen.overrides)
+        for tenant, chosen in given.tenant_labels.items()
+    ]
+    agreed = [f"tenant/{tenant}" for tenant in given.labels.agreed]
+    rules.append((ResourceKey(Kind.LABEL_RULES, "", SINGLE), "agreed", agreed))
     among: list[Collection[str]]
     for key, field, scopes in rules:
         for scope in scopes:

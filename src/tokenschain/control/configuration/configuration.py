@@ -12,11 +12,13 @@ from tokenschain.control.configuration.kinds import (
     CacheRulesSpec,
     CredentialSpec,
     FilingSpec,
+    LabelRulesSpec,
     ModelSpec,
     ModerationPolicySpec,
     RoutingSpec,
     Spec,
     TenantCacheRulesSpec,
+    TenantLabelRulesSpec,
     TenantModerationPolicySpec,
     TenantRoutingSpec,
     UpstreamSpec,
@@ -44,6 +46,8 @@ class Configuration(msgspec.Struct, frozen=True):
     tenant_cache: Mapping[str, TenantCacheRulesSpec] = {}
     moderation: Mapping[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
     filings: Mapping[str, FilingSpec] = {}
+    labels: LabelRulesSpec = LabelRulesSpec()
+    tenant_labels: Mapping[str, TenantLabelRulesSpec] = {}
 
     @property
     def virtual_names(self) -> frozenset[str]:
@@ -70,7 +74,8 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     credentials: dict[Owned, CredentialSpec] = {}
     models: dict[str, ModelSpec] = {}
     virtual: dict[Owned, tuple[VirtualModelEntry, ...]] = {}
-    routing, cache = RoutingSpec(), CacheRulesSpec()
+    routing, cache, labels = RoutingSpec(), CacheRulesSpec(), LabelRulesSpec()
+    tenant_labels: dict[str, TenantLabelRulesSpec] = {}
     tenant_routing: dict[str, TenantRoutingSpec] = {}
     tenant_cache: dict[str, TenantCacheRulesSpec] = {}
     moderation: dict[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
@@ -98,11 +103,15 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
                 moderation[whose] = spec
             case FilingSpec():
                 filings[key.name] = spec
+            case LabelRulesSpec():
+                labels = spec
+            case TenantLabelRulesSpec():
+                tenant_labels[key.tenant] = spec
     # Names follow their order within a tenant; the platform's upstreams come first.
     upstreams.sort(key=lambda one: (one[0].tenant, one[1].preference))
     return Configuration(
         dict(upstreams), credentials, models, virtual, routing, tenant_routing, cache,
-        tenant_cache, moderation, filings,
+        tenant_cache, moderation, filings, labels, tenant_labels,
     )  # fmt: skip
 
 

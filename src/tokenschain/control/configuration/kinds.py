@@ -13,9 +13,10 @@ import msgspec
 from msgspec import Meta, field
 
 from tokenschain.control.configuration.resources import PROBLEMS_MAX, Kind, Problem, ResourceKey
-from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits
+from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits, label_rules
 from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
 from tokenschain.core.snapshot.filings import Filing
+from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.virtual_models import TOKENS_MAX, VirtualModelEntry
 from tokenschain.core.snapshot.zones import Sovereignty, Zone
@@ -202,10 +203,55 @@ class FilingSpec(Filing, frozen=True, kw_only=True):
     """A filing or registration with an authority, and the models that it is for."""
 
 
+class LabelChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """How answers are labelled, where it is not as otherwise."""
+
+    explicit: Annotated[
+        label_rules.Explicit | None, Meta(description=label_rules.EXPLICIT_MEANS)
+    ] = None
+    implicit: Annotated[
+        label_rules.Implicit | None, Meta(description=label_rules.IMPLICIT_MEANS)
+    ] = None
+    text_zh: Annotated[label_rules.TextZh | None, Meta(description=label_rules.TEXT_ZH_MEANS)] = (
+        None
+    )
+    text_en: Annotated[label_rules.TextEn | None, Meta(description=label_rules.TEXT_EN_MEANS)] = (
+        None
+    )
+    producer: Annotated[
+        label_rules.Producer | None, Meta(description=label_rules.PRODUCER_MEANS)
+    ] = None
+
+
+class LabelRulesSpec(LabelRule, frozen=True, kw_only=True):
+    """How answers say that AI made them."""
+
+    agreed: Annotated[
+        dict[
+            Annotated[str, Meta(pattern=r"^[\w.@-]{1,64}\Z")],
+            Annotated[str, Meta(min_length=1, max_length=100)],
+        ],
+        Meta(
+            description="Tenants that may leave out the notice, each with the version of the "
+            "agreement by which its users know and bear the duty (Measures, article 9)."
+        ),
+    ] = field(default_factory=dict)
+
+
+class TenantLabelRulesSpec(LabelChoice, frozen=True, kw_only=True):
+    """The same for a tenant's answers; what it does not say is as the platform has it."""
+
+    overrides: Annotated[
+        dict[Annotated[str, Meta(pattern=r"^project/[^/]+\Z", max_length=75)], LabelChoice],
+        Meta(description="What is otherwise for a project, by `project/NAME`."),
+    ] = field(default_factory=dict)
+
+
 Spec = (
     UpstreamSpec | CredentialSpec | ModelSpec | VirtualModelSpec | RoutingSpec | TenantRoutingSpec
     | CacheRulesSpec | TenantCacheRulesSpec | ModerationPolicySpec | TenantModerationPolicySpec
     | FilingSpec
+    | LabelRulesSpec | TenantLabelRulesSpec
 )  # fmt: skip
 
 _OF_PLATFORM: dict[Kind, type[Spec]] = {
@@ -217,6 +263,7 @@ _OF_PLATFORM: dict[Kind, type[Spec]] = {
     Kind.CACHE_RULES: CacheRulesSpec,
     Kind.MODERATION_POLICY: ModerationPolicySpec,
     Kind.FILING: FilingSpec,
+    Kind.LABEL_RULES: LabelRulesSpec,
 }
 _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.UPSTREAM: UpstreamSpec,
@@ -225,6 +272,7 @@ _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.ROUTING: TenantRoutingSpec,
     Kind.CACHE_RULES: TenantCacheRulesSpec,
     Kind.MODERATION_POLICY: TenantModerationPolicySpec,
+    Kind.LABEL_RULES: TenantLabelRulesSpec,
 }
 _OLD_NAMES_IN = {
     Kind.UPSTREAM: "upstreams.", Kind.ROUTING: "routing.", Kind.CACHE_RULES: "cache.",
@@ -232,7 +280,7 @@ _OLD_NAMES_IN = {
 """Groups of the settings file that the specs were, where names were other ones."""
 _SELLING = ("provider", "base_url", "models", "prices", "kinds", "offers")
 """Fields that decide which models there are."""
-_SINGLES = (Kind.ROUTING, Kind.CACHE_RULES)
+_SINGLES = (Kind.ROUTING, Kind.CACHE_RULES, Kind.LABEL_RULES)
 _LOWER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODEL = re.compile(r"[^\s\x00-\x1f\x7f?#%]{1,200}")

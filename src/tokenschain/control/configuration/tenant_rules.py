@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from tokenschain.control.configuration.configuration import Configuration
+from tokenschain.control.configuration.kinds import LabelChoice
 from tokenschain.core.snapshot import OwnUpstreams, own_id
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.core.snapshot.zones import EVERYBODY, Sovereignty, Zone, under
@@ -80,6 +82,35 @@ def moderation(given: Configuration) -> dict[str, ModerationPolicy]:
             fields["scope"] = _scope(tenant, spec.scope)
         found[own_id(tenant, name)] = ModerationPolicy(**fields)
     return found
+
+
+def labels(given: Configuration) -> dict[str, LabelRule]:
+    """Label rules by scope, each of them whole; none where nothing is labelled.
+
+    A tenant takes nothing away of what the platform does, but for the notice where it was agreed
+    that it may.
+    """
+    base = LabelRule(**{name: getattr(given.labels, name) for name in LabelRule.__struct_fields__})
+    found = {"*": base}
+    for tenant, spec in sorted(given.tenant_labels.items()):
+        may_omit = tenant in given.labels.agreed
+        own = found[_scope(tenant, "*")] = _chosen(base, spec, base, may_omit=may_omit)
+        for scope, choice in spec.overrides.items():
+            found[_scope(tenant, scope)] = _chosen(own, choice, base, may_omit=may_omit)
+    return found if any(rule.labels for rule in found.values()) else {}
+
+
+def _chosen(
+    otherwise: LabelRule, own: LabelChoice, platform: LabelRule, *, may_omit: bool
+) -> LabelRule:
+    """A rule where something is chosen for oneself."""
+    fields = {name: getattr(otherwise, name) for name in LabelRule.__struct_fields__}
+    fields |= {name: value for name in fields if (value := getattr(own, name)) is not None}
+    if fields["explicit"] == "none" and not may_omit:
+        fields["explicit"] = platform.explicit
+    if fields["implicit"] == "off":
+        fields["implicit"] = platform.implicit
+    return LabelRule(**fields)
 
 
 def _add(found: dict[str, T], tenant: str, own: Mapping[str, T]) -> None:

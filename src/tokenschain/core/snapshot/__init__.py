@@ -13,6 +13,7 @@ from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier, price_at
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.freeze import Freeze
+from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
@@ -86,8 +87,7 @@ class Upstream(msgspec.Struct, frozen=True, gc=False):
         ),
     ]
     provider: Annotated[
-        str,
-        Meta(description="A provider of the catalog (`tokenschain model list`), or `custom`."),
+        str, Meta(description="A provider of the catalog (`tokenschain model list`), or `custom`.")
     ] = "custom"
     base_url: Annotated[
         str,
@@ -378,6 +378,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """By tenant: end users, as keyed hashes, that are not served, and until when; Unix time."""
     filings: dict[str, str] = {}
     """By model, the filing or registration number in force; see `core.snapshot.filings`."""
+    labels: dict[str, LabelRule] = {}
+    """By scope; none where nothing is labelled: see `label_rules.rule_for`."""
 
 
 SHARDS = 256

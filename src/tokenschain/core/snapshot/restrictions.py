@@ -1,4 +1,4 @@
-"""Restrictions: limits, residency and moderation of a snapshot, in force where the rest is not.
+"""Restrictions: limits, residency, moderation, labels: in force where the rest is not.
 
 A gateway that cannot use what control published keeps what it had; but what was lowered or
 forbidden meanwhile holds there, too.
@@ -14,6 +14,7 @@ import msgspec
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.core.snapshot.freeze import Freeze
+from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.zones import ResidencyScope, Zone
 
@@ -34,6 +35,7 @@ class Restrictions(msgspec.Struct, frozen=True):
     freezes: tuple[Freeze, ...] = ()
     suspended: dict[str, dict[str, int]] = {}
     filings: dict[str, str] = {}
+    labels: dict[str, LabelRule] = {}
 
 
 _decode = msgspec.msgpack.Decoder(Restrictions).decode
@@ -51,6 +53,7 @@ def of_snapshot(snapshot: Snapshot) -> Restrictions:
         snapshot.freezes,
         snapshot.suspended,
         snapshot.filings,
+        snapshot.labels,
     )
 
 
@@ -93,6 +96,7 @@ def restricted(snapshot: Snapshot, later: Restrictions, version: str) -> Snapsho
         freezes=later.freezes,
         suspended=later.suspended,
         filings=later.filings,
+        labels=later.labels,
     )
 
 

@@ -285,7 +285,7 @@ class Gateway:
             for writer in list(self._calls):
                 if writer.streams:
                     if seen.get(writer) == writer.bytes_out and not writer.paused:
-                        writer.begin_stream(writer.call)
+                        writer.call.writer.begin_stream(writer.call)
                         writer.write(comment)
                     now[writer] = writer.bytes_out
             seen = now

@@ -17,7 +17,7 @@ REQUEST_HEADERS = (
 ANSWER_HEADERS = (
     "x-request-id", "request-id", "x-tc-upstream", "x-tc-cache", "x-tc-cache-key",
     "x-tc-cache-confidence", "x-tc-cost", "x-tc-overhead-ms", "x-tc-adapted", "x-tc-dropped",
-    "x-tc-emulated", "x-tc-route", "x-ratelimit-limit-requests",
+    "x-tc-emulated", "x-tc-route", "x-tc-aigc", "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens", "x-ratelimit-remaining-requests",
     "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens",
     "age", "allow", "retry-after", "www-authenticate",

@@ -101,6 +101,10 @@ class CallResponseWriter:
                 self._stream = call.request.api_format.stream(call.parsed, self._name_of(call))
             exchange.begin(200, b"".join((SSE_LINES, self._lines(call), self._cors)))
 
+    def add_headers(self, lines: bytes) -> None:
+        """See `core.call.CallerWriter.add_headers`."""
+        self._cors += lines
+
     def write(self, data: bytes) -> None:
         self._exchange.write(data)
 

@@ -187,6 +187,7 @@ class CallScreening:
             self._answers_matter
             or (self._shadow is not None and self._shadow.screens(Direction.OUTPUT))
         )
+        call.reads_answer |= self.screens_output
         self.note(call)
 
     def _look(self, texts: RequestTexts) -> bool:

@@ -19,9 +19,11 @@ from tokenschain.core.moderation.verdict import ClassifierThresholds, Direction,
 from tokenschain.core.ports import ModerationEngine, OffLoop, on_loop
 from tokenschain.core.snapshot import Plan, Served, Snapshot
 from tokenschain.core.snapshot.freeze import holds
+from tokenschain.core.snapshot.label_rules import LabelRule, rule_for
 from tokenschain.core.snapshot.moderation_policy import in_force, policies_for
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.moderation.call_screening import CallScreening, Seal
+from tokenschain.gateway.moderation.labelling_writer import label
 from tokenschain.gateway.moderation.policy_set import NamedPolicy, PolicySet, data_finding
 
 REMEMBERED_MAX = 10_000
@@ -66,6 +68,10 @@ class ModerationStep:
         snapshot = self._served.get()
         if snapshot.freezes:
             _check_frozen(snapshot, call, caller, plan)
+        if snapshot.labels:
+            rule = rule_for(snapshot.labels, caller.tenant, caller.project)
+            if rule is not None:
+                return self._label(call, caller, plan, rule)
         if not snapshot.moderation or not self.policies_of(caller):
             return None
         return self._screen(call, caller, plan)
@@ -126,6 +132,11 @@ class ModerationStep:
         return CallScreening(
             *found, caller, self._digest, self._engines, self._off_loop, self._seal
         )
+
+    async def _label(self, call: Call, caller: KeyGrant, plan: Plan, rule: LabelRule) -> None:
+        label(call, rule)
+        if self.policies_of(caller):
+            await self._screen(call, caller, plan)
 
     async def _screen(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
         screening = await self.screening_of(caller)

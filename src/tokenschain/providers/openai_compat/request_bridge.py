@@ -40,7 +40,7 @@ def bridged_request(
     native, protocol = parsed.native, vendor.protocol
     if native is not None and protocol is not None and protocol.relays == native.api:
         gathers = candidate.upstream.stream_whole and not parsed.stream
-        if said is None and not gathers and not _is_screened(call):
+        if said is None and not gathers and not call.reads_answer:
             most = offer.output_tokens_max
             return relayed(native, offer.model, vendor.dialect, policy_of(call), most)
     fields = parsed.fields
@@ -66,11 +66,6 @@ def bridged_request(
     names = OPENAI_NAMES if native is None else native.names
     origin = Origin(names, losses, native is not None, most)
     return parameter_bridge.bridge(fields, offer.model, vendor.dialect, policy_of(call), origin)
-
-
-def _is_screened(call: Call) -> bool:
-    """Whether moderation reads the answer: it reads the canonical form."""
-    return call.screening is not None and call.screening.screens_output
 
 
 _NOT_ASKED = (b"null", b"false", b'""', b"1")

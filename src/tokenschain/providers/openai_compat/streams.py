@@ -142,7 +142,7 @@ class StreamAnswer:
         call, vendor = self._call, self._vendor
         return (
             self._decoder is None
-            and (call.screening is None or not call.screening.screens_output)
+            and not call.reads_answer
             and self._writer.takes_raw
             and not vendor.needs_normalization
             and vendor.normalization is Normalization.CANONICAL

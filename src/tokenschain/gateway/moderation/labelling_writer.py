@@ -1,0 +1,142 @@
+"""Labelling writer: the way back to a caller whose answers say that AI made them.
+
+It stands before the cache and its followers, so that what is cached and screened is the model's
+own, and each caller has the label of its own project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from tokenschain.core.call import Call, CallerWriter
+from tokenschain.core.formats.formats import COMPACTION
+from tokenschain.core.formats.openai_chat import Api
+from tokenschain.core.labels.aigc import AigcLabel, write_label
+from tokenschain.core.labels.notice import (
+    Notice,
+    StreamNotice,
+    takes_notice,
+    with_notice,
+    without_notice,
+)
+from tokenschain.core.snapshot.label_rules import LabelRule
+from tokenschain.wire import sse
+
+_GENERATIVE = (Api.CHAT, Api.COMPLETIONS)
+_DONE = b"[DONE]"
+
+
+def label(call: Call, rule: LabelRule) -> None:
+    """See to it that a call's answer is labelled; before anything is cached or sent of it."""
+    parsed, request = call.parsed, call.request
+    if parsed.api not in _GENERATIVE or request.api_format is COMPACTION:
+        return
+    notice = None
+    if rule.explicit != "none":
+        if takes_notice(parsed):
+            notice = Notice(rule.notice, rule.explicit == "start")
+            call.reads_answer = True
+        fields = without_notice(parsed.fields, rule.notice)
+        if fields is not None:
+            call.parsed = msgspec.structs.replace(parsed, fields=fields)
+    line = b""
+    if rule.implicit == "on":
+        made = write_label(AigcLabel(content_producer=rule.producer, produce_id=request.id))
+        line = b"x-tc-aigc: %b\r\n" % made.encode()
+    if notice is not None or line:
+        call.writer = call.output = LabellingWriter(call.writer, notice, line)
+
+
+class LabellingWriter:
+    """See `core.call.CallerWriter`."""
+
+    __slots__ = ("_inner", "_line", "_notice", "_reader", "_stream")
+
+    def __init__(self, inner: CallerWriter, notice: Notice | None, line: bytes) -> None:
+        """
+        Args:
+            line: of the header; empty: none.
+        """
+        self._inner, self._notice, self._line = inner, notice, line
+        self._stream = None if notice is None else StreamNotice(notice)
+        self._reader: sse.SseReader | None = None
+
+    @property
+    def on_pause(self) -> Callable[[], None] | None:
+        return self._inner.on_pause
+
+    @on_pause.setter
+    def on_pause(self, value: Callable[[], None] | None) -> None:
+        self._inner.on_pause = value
+
+    @property
+    def on_resume(self) -> Callable[[], None] | None:
+        return self._inner.on_resume
+
+    @on_resume.setter
+    def on_resume(self, value: Callable[[], None] | None) -> None:
+        self._inner.on_resume = value
+
+    @property
+    def bytes_out(self) -> int:
+        return self._inner.bytes_out
+
+    @property
+    def takes_raw(self) -> bool:
+        return self._inner.takes_raw
+
+    @property
+    def ends_long(self) -> bool:
+        return self._inner.ends_long
+
+    def add_headers(self, lines: bytes) -> None:
+        self._inner.add_headers(lines)
+
+    def begin_stream(self, call: Call) -> None:
+        self._say()
+        self._inner.begin_stream(call)
+
+    def write(self, data: bytes) -> None:
+        if self._stream is None:
+            self._inner.write(data)
+            return
+        if self._reader is None:
+            self._reader = sse.SseReader()
+        for event in self._reader.feed(data):
+            if event.data and event.data != _DONE:
+                self.event(event.data)
+
+    def event(self, data: bytes) -> None:
+        if self._stream is None:
+            self._inner.event(data)
+            return
+        for chunk in self._stream.chunks(data):
+            self._inner.event(chunk)
+
+    def native(self, data: bytes, chunks: list[bytes]) -> None:
+        assert self._stream is None, "an answer that gets a notice is not relayed"
+        self._inner.native(data, chunks)
+
+    def complete(self, call: Call, last: bytes) -> bytes:
+        if last and self._notice is not None:
+            last = with_notice(last, self._notice)
+        return self._inner.complete(call, last)
+
+    def keeps_long(self, call: Call, last: bytes) -> bool:
+        return self._inner.keeps_long(call, last)
+
+    def keep(self, call: Call, last: bytes) -> bytes:
+        return self._inner.keep(call, last)
+
+    def close(self, call: Call, last: bytes) -> None:
+        if call.error is None:
+            self._say()
+        self._inner.close(call, last)
+
+    def _say(self) -> None:
+        """Have the header sent; once."""
+        if self._line:
+            self._inner.add_headers(self._line)
+            self._line = b""
