@@ -24,7 +24,9 @@ from tests.records import record
 from tokenschain.cli import audit_verify
 from tokenschain.control.audit import bundle, log, pending, search
 from tokenschain.control.audit.log import SegmentSealer
+from tokenschain.core import process_record
 from tokenschain.core.audit import merkle, records, segment
+from tokenschain.core.process_record import ProcessRecord
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.audit_tables import (
     audit_checkpoints,
@@ -487,3 +489,76 @@ def test_whatever_changes_in_a_proof_is_found(proof: dict[str, Any]) -> None:
         except audit_verify.NotProved:
             continue
         assert not path_report["verified"]
+
+
+# --- numbers of calls ------------------------------------------------------------------------
+
+
+def say(engine: Engine, state: Any, *numbers: int) -> None:
+    said = ProcessRecord("gw-1", 1_790_000_000_000, state, *numbers)
+    assert pending.add_processes(engine, [process_record.encode(said)]) == []
+
+
+def numbered_log(folder: Path, lost_from: int = 0) -> Engine:
+    """A gateway numbers nine calls in three segments; it says that it began, and how it ended."""
+    engine = db.connect(f"sqlite:///{folder / 'n.db'}")
+    db.migrate(engine)
+    now = [1_790_000_000.0]
+    sealer = SegmentSealer(engine, INTERNATIONAL, SECRET, 1.0, lambda: now[0], idle_s=0.5)
+    for part in range(3):
+        now[0] += 1
+        numbers = range(3 * part + 1, 3 * part + 4)
+        if part == 0:
+            say(engine, "started")
+        calls = [record(n, gateway="gw-1", sequence=n) for n in numbers if not 0 < lost_from <= n]
+        with engine.begin() as connection:
+            pending.add_calls(connection, calls, {})
+        if part == 2:
+            say(engine, "killed" if lost_from else "stopped", 9, lost_from)
+        assert sealer.seal() is not None
+    return engine
+
+
+@pytest.mark.parametrize("numbers", [[1], [5], [4, 5, 6], [9], [1, 5, 9]])
+def test_calls_that_were_left_out_before_they_were_sealed_are_named(
+    tmp_path: Path, verify: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch,
+    numbers: list[int],
+) -> None:  # fmt: skip
+    add = pending.add_calls
+
+    def left_out(connection: Any, calls: list[Any], zones: dict[str, str]) -> None:
+        add(connection, [one for one in calls if one.sequence not in numbers], zones)
+
+    monkeypatch.setattr(pending, "add_calls", left_out)
+    engine = numbered_log(tmp_path)
+    report = verify(exported(engine))
+    engine.dispose()
+    assert not report["verified"]
+    missing = [n for gap in report["gaps"] for n in range(gap["first"], gap["last"] + 1)]
+    assert missing == numbers and not any(gap["explained"] for gap in report["gaps"])
+    assert named(report) <= {0, 1, 2}
+
+
+def test_calls_that_a_gateway_says_were_lost_are_named_and_explained(
+    tmp_path: Path, verify: Callable[..., dict[str, Any]]
+) -> None:
+    engine = numbered_log(tmp_path, lost_from=8)
+    report = verify(exported(engine))
+    engine.dispose()
+    assert report["verified"]
+    label = audit_verify.gateway_label("gw-1")
+    assert report["gaps"] == [
+        {"gateway": label, "first": 8, "last": 9, "segment": 2, "explained": True}
+    ]
+
+
+def test_a_header_tells_no_other_numbers_than_its_calls_have(
+    tmp_path: Path, verify: Callable[..., dict[str, Any]]
+) -> None:
+    engine = numbered_log(tmp_path)
+    files = exported(engine)
+    engine.dispose()
+    assert verify(files)["verified"] and verify(files)["gaps"] == []
+    label = audit_verify.gateway_label("gw-1")
+    for wrong in ([4, 7], [4, 5], [6, 4], [4], []):
+        assert 1 in named(verify(with_header(files, 1, sequences={label: wrong})))

@@ -372,8 +372,9 @@ class Metered:
         self.journal = Journal(folder)
         self.observed: list[CallRecord] = []
         self.metering = JournalMetering(
-            self.journal, OSError, self.observed.append, Served(Snapshot("1", {}, {})), "g"
-        )
+            self.journal, OSError, self.observed.append, Served(Snapshot("1", {}, {})), "g",
+            memoryview(bytearray(16)).cast("Q"),
+        )  # fmt: skip
 
     def call(self, usage: Usage, finish: str = "stop", micro: int = 10**6) -> Call:
         call = call_of(BODY)

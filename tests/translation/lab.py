@@ -225,7 +225,14 @@ class Lab:
         auth = KeyAuth(self.served, INTERNATIONAL.digest, time.time)
         memory = StoredConversationState(_Store(), lambda *_: None)
         steps = Steps(
-            metering=JournalMetering(_Journal(), OSError, self.records.append, self.served, "lab"),
+            metering=JournalMetering(
+                _Journal(),
+                OSError,
+                self.records.append,
+                self.served,
+                "lab",
+                memoryview(bytearray(16)).cast("Q"),
+            ),
             auth=auth,
             conversation=memory,
             routing=self.router,

@@ -19,15 +19,14 @@ import tempfile
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 SUITE = "international"
-HEADER_BYTES_MAX = 65_536
+HEADER_BYTES_MAX = RECORDS_MAX = RECORD_BYTES_MAX = 65_536
 FILE_BYTES_MAX = 268_435_456
 PROOF_BYTES_MAX = 1_048_576
-RECORDS_MAX = 65_536
-RECORD_BYTES_MAX = 65_536
 PROOF_MAX = 63
 PAUSE_MS = 90_000
 """A log seals each minute, also where nothing happened."""
@@ -37,6 +36,7 @@ _HEADER_FIELDS = {
     "v": int, "log": str, "number": int, "first_sequence": int, "count": int, "from_ms": int,
     "until_ms": int, "gateways": dict, "root": str, "previous": str, "suite": str, "key_id": str,
 }  # fmt: skip
+_BUNDLE_FIELDS = {"first": int, "until": int, "size": int, "log": str, "v": int}
 
 
 class NotProved(Exception):
@@ -45,6 +45,11 @@ class NotProved(Exception):
     def __init__(self, why: str, segment: int | None = None) -> None:
         super().__init__(why)
         self.segment = segment
+
+
+def _insist(is_right: object, why: str, segment: int | None = None) -> None:
+    if not is_right:
+        raise NotProved(why, segment)
 
 
 # --- Ed25519 (RFC 8032, 5.1), verification alone ---------------------------------------------
@@ -56,22 +61,16 @@ _ROOT_OF_MINUS_1 = pow(2, (_P - 1) // 4, _P)
 _Point = tuple[int, int, int, int]
 
 
-def _recover_x(y: int, sign: int) -> int:
-    if y >= _P:
-        raise NotProved("a point of the signature is none")
+def _point(data: bytes) -> _Point:
+    number = int.from_bytes(data, "little")
+    y, sign = number & (1 << 255) - 1, number >> 255
     square = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
     x = pow(square, (_P + 3) // 8, _P)
     if (x * x - square) % _P:
         x = x * _ROOT_OF_MINUS_1 % _P
-    if (x * x - square) % _P or (x == 0 and sign):
-        raise NotProved("a point of the signature is none")
-    return _P - x if x & 1 != sign else x
-
-
-def _point(data: bytes) -> _Point:
-    number = int.from_bytes(data, "little")
-    y = number & (1 << 255) - 1
-    x = _recover_x(y, number >> 255)
+    is_one = y < _P and (x * x - square) % _P == 0 and (x or not sign)
+    _insist(is_one, "a point of the signature is none")
+    x = _P - x if x & 1 != sign else x
     return x, y, 1, x * y % _P
 
 
@@ -91,9 +90,7 @@ def _times(count: int, point: _Point) -> _Point:
     return found
 
 
-_BASE_Y = 4 * pow(5, _P - 2, _P) % _P
-_BASE_X = _recover_x(_BASE_Y, 0)
-_BASE: _Point = (_BASE_X, _BASE_Y, 1, _BASE_X * _BASE_Y % _P)
+_BASE = _point((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little"))
 
 
 def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
@@ -110,10 +107,7 @@ def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
     data = hashlib.sha512(signature[:32] + public + message).digest()
     challenge = int.from_bytes(data, "little") % _L
     left, right = _times(scalar, _BASE), _sum(commitment, _times(challenge, key))
-    return not (
-        (left[0] * right[2] - right[0] * left[2]) % _P
-        or (left[1] * right[2] - right[1] * left[2]) % _P
-    )
+    return not any((left[n] * right[2] - right[n] * left[2]) % _P for n in (0, 1))
 
 
 _SM2_TYPE = b"\xfftokenschain/sm2-sm3\n"
@@ -135,7 +129,8 @@ def is_signed_sm2(point: bytes, message: bytes, signature: bytes) -> bool:
             done = subprocess.run(command, input=message, capture_output=True)  # noqa: S603, PLW1510  # nosec
         except OSError:
             raise NotProved("an SM2 signature, which needs the openssl command, 3.0+") from None
-    return done.returncode == 0
+    # The command reads no more than is a signature, and passes over what stands behind it.
+    return done.returncode == 0 and list(signature[1:2]) == [len(signature) - 2]
 
 
 # --- trees (RFC 9162, 2.1) -------------------------------------------------------------------
@@ -191,7 +186,7 @@ def _root_from(index: int, size: int, leaf: bytes, proof: list[bytes]) -> bytes 
     return leaf if last == 0 else None
 
 
-# --- canonical JSON --------------------------------------------------------------------------
+# --- canonical JSON, headers and records -----------------------------------------------------
 
 
 def _no_float(text: str) -> Any:
@@ -199,8 +194,7 @@ def _no_float(text: str) -> Any:
 
 
 def _integer(text: str) -> int:
-    if len(text) > 20 or abs(int(text)) > _INTEGER_MAX:
-        raise NotProved("an integer beyond 64 bits")
+    _insist(len(text) <= 20 and abs(int(text)) <= _INTEGER_MAX, "an integer beyond 64 bits")
     return int(text)
 
 
@@ -215,41 +209,48 @@ def read_canonical(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise NotProved("what is no JSON") from None
     again = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    if not isinstance(value, dict) or again != text:
-        raise NotProved("JSON that is not canonical")
-    if not unicodedata.is_normalized("NFC", text):
-        raise NotProved("text that is not in NFC")
-    return value
+    _insist(isinstance(value, dict) and again == text, "JSON that is not canonical")
+    _insist(unicodedata.is_normalized("NFC", text), "text that is not in NFC")
+    return dict(value)
 
 
-# --- headers and records ---------------------------------------------------------------------
+def object_of(data: bytes, what: str, fields: dict[str, type]) -> dict[str, Any]:
+    """A JSON object that has these fields, of these types."""
+    try:
+        value = json.loads(data)
+        right = all(type(value[name]) is kind for name, kind in fields.items())
+    except (ValueError, LookupError, TypeError, RecursionError):
+        right = False
+    _insist(right and value["v"] == 1, f"no {what} of version 1")
+    return dict(value)
 
 
 def read_header(line: bytes) -> dict[str, Any]:
     """The header of a segment."""
-    if len(line) > HEADER_BYTES_MAX:
-        raise NotProved("a header that is too long")
+    _insist(len(line) <= HEADER_BYTES_MAX, "a header that is too long")
     header = read_canonical(line)
     kinds = {name: type(value) for name, value in header.items()}
-    if kinds != _HEADER_FIELDS or header["v"] != 1:
-        raise NotProved("no header of version 1")
-    if header["suite"] != SUITE:
-        raise NotProved(f"another suite than {SUITE}")
-    if not 0 <= header["count"] <= RECORDS_MAX:
-        raise NotProved("more records than a segment may have")
+    fields = _HEADER_FIELDS if header.get("v") == 1 else _HEADER_FIELDS | {"sequences": dict}
+    _insist(kinds == fields and header["v"] in (1, 2), "no header of version 1 or 2")
+    _insist(header["suite"] == SUITE, f"another suite than {SUITE}")
+    _insist(0 <= header["count"] <= RECORDS_MAX, "more records than a segment may have")
+    for ranges in header.setdefault("sequences", {}).values():
+        integers = isinstance(ranges, list) and all(type(number) is int for number in ranges)
+        _insist(integers and len(ranges) % 2 == 0 and ranges == sorted(ranges), "no ranges")
+        numbers = sum(ranges[1::2]) - sum(ranges[::2]) + len(ranges) // 2
+        _insist(numbers <= header["count"], "more numbers of calls than records")
     return header
 
 
 def read_record(record: bytes, part: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """A record and the platform's part of it, which the record has the digest of; empty where
     neither has one."""
-    if max(len(record), len(part)) > RECORD_BYTES_MAX:
-        raise NotProved("too long")
+    _insist(max(len(record), len(part)) <= RECORD_BYTES_MAX, "too long")
     found = read_canonical(record)
     if not part:
         return found, {}
-    if found.get("platform") != hashlib.sha256(b"\x02" + part).hexdigest():
-        raise NotProved("one with another platform's part than was sealed")
+    is_its = found.get("platform") == hashlib.sha256(b"\x02" + part).hexdigest()
+    _insist(is_its, "one with another platform's part than was sealed")
     return found, read_canonical(part)
 
 
@@ -258,29 +259,70 @@ def gateway_label(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
+def _pairs(flat: list[int]) -> Iterator[tuple[int, int]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+class NumberedCalls:
+    """Which calls of each gateway process a log has, by the numbers that it gave them."""
+
+    def __init__(self) -> None:
+        self._ranges: dict[str, list[list[int]]] = {}
+        self._started: set[str] = set()
+        self._ended: dict[str, tuple[int, int, int]] = {}
+
+    def add(self, sequences: dict[str, list[int]], segment: int) -> None:
+        """Add those of a segment."""
+        for label, flat in sequences.items():
+            known = self._ranges.setdefault(label, [])
+            for first, last in _pairs(flat):
+                if known and known[-1][1] == first - 1:
+                    known[-1][1] = last
+                else:
+                    known.append([first, last, segment])
+
+    def note(self, record: dict[str, Any], segment: int) -> None:
+        """Note that a process began or ended."""
+        label = gateway_label(str(record.get("gateway")))
+        last, lost_from = record.get("last"), record.get("lost_from")
+        if record.get("state") == "started":
+            self._started.add(label)
+        elif isinstance(last, int) and isinstance(lost_from, int):
+            self._ended[label] = last, lost_from, segment
+
+    def gaps(self) -> Iterator[dict[str, Any]]:
+        """The numbers that are missing: of processes that began in the log from 1 on, and of those
+        that ended there to their last. What a process said may be lost is explained."""
+        for label in sorted(self._ranges.keys() | self._ended.keys()):
+            last, lost_from, ended_in = self._ended.get(label, (0, 0, 0))
+            ranges = sorted(self._ranges.get(label, []))
+            ranges += [[last + 1, last, ended_in]] * (label in self._ended)
+            due = 1 if label in self._started else ranges[0][0]
+            for first, until, segment in ranges:
+                if first > due:
+                    yield {"gateway": label, "first": due, "last": first - 1, "segment": segment,
+                           "explained": 0 < lost_from <= due and first - 1 <= last}  # fmt: skip
+                twice = f"call {first} of gateway {label} stands twice"
+                _insist(first >= due or first > until, twice, segment)
+                due = max(due, until + 1)
+
+
 # --- the bundle ------------------------------------------------------------------------------
 
 
 class BundleVerifier:
     """Reads a bundle once, from its beginning to its end."""
 
-    def __init__(
-        self, key: str | None = None, former: str | None = None, witnesses: Sequence[str] = ()
-    ) -> None:
-        """
-        Args:
-            key: the log's public key, known from elsewhere; else that of the bundle is taken.
-            former: a checkpoint of the log that was kept before.
-            witnesses: public keys; each must have cosigned a checkpoint of the bundle.
-        """
-        self._witnesses = witnesses
+    def __init__(self, key: str | None, former: str | None, witnesses: Sequence[str]) -> None:
+        """The log's key, known from elsewhere, or that of the bundle is taken; a checkpoint that
+        was kept before; keys of witnesses, each of which must have cosigned what the bundle has."""
+        self._key, self._former, self._witnesses = key, former, witnesses
         self.cosigned: list[dict[str, Any]] = []
-        self._key = key
-        self._former = former
         self.problems: list[dict[str, Any]] = []
-        self.records = 0
-        self.segments = 0
         self.pauses: list[dict[str, int]] = []
+        self.gaps: list[dict[str, Any]] = []
+        self.records = self.segments = 0
+        self._numbers = NumberedCalls()
         self._tree = Tree()
         self._expected: dict[int, dict[str, Any]] = {}
         self._before: tuple[dict[str, Any], bytes] | None = None
@@ -295,7 +337,9 @@ class BundleVerifier:
         """
         with tarfile.open(path, mode="r|") as tar:
             files = self._files(tar)
-            about = self._about(next(files))
+            about = object_of(_next(files, "bundle.json"), "bundle", _BUNDLE_FIELDS)
+            some = 0 <= about["first"] < about["until"] <= about["size"] <= _INTEGER_MAX
+            _insist(some, "a bundle of no segments")
             key_text = _next(files, "key").decode().strip()
             note = _next(files, "checkpoint").decode()
             proof_text = _next(files, "proof").decode()
@@ -313,126 +357,105 @@ class BundleVerifier:
                 elif kind == "records" and number.isdigit():
                     self._read_records(int(number), data)
                 else:
-                    self._wrong(NotProved(f"a file {name[:60]!r} that belongs to no bundle"))
+                    self._wrong(f"a file {name[:60]!r} that belongs to no bundle")
             self._end_of_part()
         self._check_end(about, stated, proof_text)
+        with self._checking():
+            for gap in self._numbers.gaps():
+                self.gaps += [gap] if len(self.gaps) < PROBLEMS_MAX else []
+                if not gap["explained"]:
+                    said = "calls {first} to {last} of gateway {gateway} are missing before it"
+                    self._wrong(said.format(**gap), gap["segment"])
         for one in self._witnesses:
             if not any(cosigned["witness"] == one for cosigned in self.cosigned):
-                self._wrong(NotProved(f"nothing is cosigned by {one.partition('+')[0]}"))
+                self._wrong(f"nothing is cosigned by {one.partition('+')[0]}")
         self.problems.sort(key=lambda one: (one["segment"] is None, one["segment"] or 0))
-        return {
-            "verified": not self.problems,
-            **{name: about[name] for name in ("log", "first", "until", "size")},
-            "segments": self.segments, "records": self.records, "pauses": self.pauses,
-            "cosigned": self.cosigned, "problems": self.problems,
-            "key": key, "key_from": "argument" if self._key else "bundle",
-        }  # fmt: skip
+        places = {name: about[name] for name in ("log", "first", "until", "size")}
+        return {"verified": not self.problems, **places, "segments": self.segments,
+                "records": self.records, "pauses": self.pauses, "gaps": self.gaps,
+                "cosigned": self.cosigned, "key": key,
+                "key_from": "argument" if self._key else "bundle",
+                "problems": self.problems}  # fmt: skip
 
-    def _wrong(self, error: NotProved, segment: int | None = None) -> None:
+    def _wrong(self, why: str, segment: int | None = None) -> None:
         if len(self.problems) < PROBLEMS_MAX:
-            at = error.segment if segment is None else segment
-            self.problems.append({"segment": at, "why": str(error)})
+            self.problems.append({"segment": segment, "why": why})
+
+    @contextmanager
+    def _checking(self, segment: int | None = None) -> Iterator[None]:
+        """What is not proved meanwhile is a problem, of this segment where it says no other."""
+        try:
+            yield
+        except NotProved as error:
+            self._wrong(str(error), segment if error.segment is None else error.segment)
 
     def _files(self, tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
         for one in tar:
-            file = tar.extractfile(one) if one.isreg() else None
-            if file is None or one.size > FILE_BYTES_MAX:
+            file = tar.extractfile(one) if one.isreg() and one.size <= FILE_BYTES_MAX else None
+            if file is None:
                 raise NotProved(f"{one.name[:60]!r} is no file, or too large")
             yield one.name, file.read()
 
-    def _about(self, file: tuple[str, bytes]) -> dict[str, Any]:
-        name, data = file
-        try:
-            about = json.loads(data)
-            numbers = [about[key] for key in ("first", "until", "size")]
-        except (ValueError, KeyError, TypeError):
-            raise NotProved("no bundle of an audit log") from None
-        if name != "bundle.json" or about.get("v") != 1 or not isinstance(about.get("log"), str):
-            raise NotProved("no bundle of version 1")
-        if not all(isinstance(n, int) for n in numbers):
-            raise NotProved("no bundle of an audit log")
-        if not 0 <= numbers[0] < numbers[1] <= numbers[2] <= _INTEGER_MAX:
-            raise NotProved("a bundle of no segments")
-        return dict(about)
-
     def _signed_by(self, note: str, key: str, *, kept: bool) -> tuple[str, int, bytes] | None:
-        try:
+        with self._checking():
             stated = signed_checkpoint(note, key, every=not kept)
-        except NotProved as error:
-            self._wrong(error)
-            return None
-        self._kept += [stated] if kept else []
-        return stated
+            self._kept += [stated] if kept else []
+            return stated
+        return None
 
     def _read_cosigned(self, note: str, key: str) -> None:
         if (stated := self._signed_by(note, key, kept=True)) is None:
             return
         for one in self._witnesses:
-            at_s = cosigned_at(note, one)
-            if at_s is not None:
+            if (at_s := cosigned_at(note, one)) is not None:
                 self.cosigned.append({"witness": one, "size": stated[1], "at_s": at_s})
 
     def _read_headers(self, about: dict[str, Any], data: bytes) -> None:
         for line in data.split(b"\n")[:-1]:
-            number = about["first"] + self.segments
-            try:
-                header = self._header(line, number)
-                if self.segments == 0:
-                    self._check_first(header, about)
-                else:
-                    self._check_next(header, number)
-            except NotProved as error:
-                self._wrong(error, number)
-                header = None
+            number, header = about["first"] + self.segments, None
+            with self._checking(number):
+                header = self._header(line, number, about)
             self.segments += 1
             self._tree.add(_leaf(line))
             if about["first"] == 0 and any(self._tree.size == one[1] for one in self._kept):
                 self._kept_roots[self._tree.size] = self._tree.root()
             self._before = (header, line) if header else None
+            if header:
+                self._numbers.add(header["sequences"], number)
             if header and header["count"]:
                 self._expected[number] = header
             elif header and header["root"] != Tree().root().hex():
-                self._wrong(NotProved("a root over no records that is another", number))
+                self._wrong("a root over no records that is another", number)
 
-    def _header(self, line: bytes, number: int) -> dict[str, Any]:
+    def _header(self, line: bytes, number: int, about: dict[str, Any]) -> dict[str, Any]:
         header = read_header(line)
-        if header["number"] != number:
-            raise NotProved(f"number {header['number']} stands in the place of {number}")
-        if header["until_ms"] < header["from_ms"]:
-            raise NotProved("it ends before it begins: the clock ran back")
-        if header["until_ms"] - header["from_ms"] > PAUSE_MS and len(self.pauses) < PROBLEMS_MAX:
-            span = {name: header[name] for name in ("from_ms", "until_ms")}
-            self.pauses.append({"segment": number} | span)
+        at = header["number"]
+        _insist(at == number, f"number {at} stands in the place of {number}")
+        _insist(header["log"] == about["log"], "a segment of another log")
+        length_ms = header["until_ms"] - header["from_ms"]
+        _insist(length_ms >= 0, "it ends before it begins: the clock ran back")
+        if number == 0:
+            alone = not header["previous"] and header["first_sequence"] == 0
+            _insist(alone, "the first segment of a log has something before it")
+        if self._before is not None:  # else that was wrong, and has been named
+            before, bytes_before = self._before
+            follows = header["previous"] == _leaf(bytes_before).hex()
+            _insist(follows, f"it does not follow segment {number - 1} as that stands here")
+            goes_on = header["first_sequence"] == before["first_sequence"] + before["count"]
+            _insist(goes_on, "its records do not go on where those before it ended")
+            joins = header["from_ms"] == before["until_ms"]
+            _insist(joins, "it does not begin when the one before it ended")
+        if length_ms > PAUSE_MS and len(self.pauses) < PROBLEMS_MAX:
+            pause = {name: header[name] for name in ("from_ms", "until_ms")}
+            self.pauses.append({"segment": number, **pause})
         return header
-
-    def _check_first(self, header: dict[str, Any], about: dict[str, Any]) -> None:
-        if header["log"] != about["log"]:
-            raise NotProved("a segment of another log")
-        if about["first"] == 0 and (header["previous"] or header["first_sequence"]):
-            raise NotProved("the first segment of a log has something before it")
-
-    def _check_next(self, header: dict[str, Any], number: int) -> None:
-        if self._before is None:
-            return  # the one before was wrong, and has been named
-        before, line = self._before
-        if header["log"] != before["log"]:
-            raise NotProved("a segment of another log")
-        if header["previous"] != _leaf(line).hex():
-            raise NotProved(f"it does not follow segment {number - 1} as that stands here")
-        if header["first_sequence"] != before["first_sequence"] + before["count"]:
-            raise NotProved("its records do not go on where those before it ended")
-        if header["from_ms"] != before["until_ms"]:
-            raise NotProved("it does not begin when the one before it ended")
 
     def _read_records(self, number: int, data: bytes) -> None:
         header = self._expected.pop(number, None)
-        if header is None:
-            self._wrong(NotProved("records that no header tells of, or that stand twice", number))
-            return
-        try:
+        with self._checking(number):
+            if header is None:
+                raise NotProved("records that no header tells of, or that stand twice")
             self.records += self._count_records(header, data)
-        except NotProved as error:
-            self._wrong(error, number)
 
     def _count_records(self, header: dict[str, Any], data: bytes) -> int:
         inflate = zlib.decompressobj()
@@ -440,99 +463,105 @@ class BundleVerifier:
             lines = inflate.decompress(data, FILE_BYTES_MAX).split(b"\n")
         except zlib.error:
             raise NotProved("records that cannot be decompressed") from None
-        if not inflate.eof or inflate.unused_data:
-            raise NotProved("records that are too long, or go on after their end")
-        if len(lines) != header["count"]:
-            raise NotProved(f"{len(lines)} records, and the header says {header['count']}")
+        ends = inflate.eof and not inflate.unused_data
+        _insist(ends, "records that are too long, or go on after their end")
+        count = header["count"]
+        _insist(len(lines) == count, f"{len(lines)} records, and the header says {count}")
         tree, gateways = Tree(), dict.fromkeys(header["gateways"], 0)
+        numbers: dict[str, list[int]] = {}
         for position, line in enumerate(lines):
             leaf, tab, part = line.partition(b"\t")
             try:
                 record, platform = read_record(leaf, part)
-                if ("platform" in record) != bool(tab):
-                    raise NotProved("one without the platform's part")
+                _insist(("platform" in record) == bool(tab), "one without the platform's part")
             except NotProved as error:
                 raise NotProved(f"record {position} is {error}") from None
             if record.get("kind") == "call":
                 name = gateway_label(platform.get("gateway", record.get("gateway", "")))
+                if number := record.get("sequence"):
+                    numbers.setdefault(name, []).append(number)
                 name = name if name in gateways else ""
                 gateways[name] = gateways.get(name, 0) + 1
+            elif record.get("kind") == "gateway":
+                self._numbers.note(record, header["number"])
             tree.add(_leaf(leaf))
-        if tree.root().hex() != header["root"]:
-            raise NotProved("records that are not those that were sealed")
-        if gateways != header["gateways"]:
-            raise NotProved("other numbers of calls of the gateways than the header says")
+        _insist(tree.root().hex() == header["root"], "records that are not those that were sealed")
+        right = gateways == header["gateways"]
+        _insist(right, "other numbers of calls of the gateways than the header says")
+        for name, flat in header["sequences"].items():
+            said = [n for first, last in _pairs(flat) for n in range(first, last + 1)]
+            right = said == sorted(numbers.get(name, []))
+            _insist(right, "calls with other numbers than the header says")
         return len(lines)
 
     def _end_of_part(self) -> None:
         for number in sorted(self._expected):
-            self._wrong(NotProved("its records are missing", number))
+            self._wrong("its records are missing", number)
         self._expected.clear()
 
     def _check_end(
         self, about: dict[str, Any], stated: tuple[str, int, bytes] | None, proof_text: str
     ) -> None:
-        last = about["until"] - 1
-        if self.segments != about["until"] - about["first"]:
-            missing = about["first"] + self.segments
-            why = "it is missing, or more stand here than the bundle says"
-            self._wrong(NotProved(why, missing))
-            return
-        if stated is None:
+        last, missing = about["until"] - 1, about["first"] + self.segments
+        if missing != about["until"]:
+            self._wrong("it is missing, or more stand here than the bundle says", missing)
+        if missing != about["until"] or stated is None:
             return
         origin, size, root = stated
         if origin != about["log"] or size != about["size"]:
-            self._wrong(NotProved("the checkpoint is of another log, or of another size"))
+            self._wrong("the checkpoint is of another log, or of another size")
         elif self._before is not None:
-            self._check_proof(last, size, root, proof_text)
+            with self._checking(last):
+                above = _root_from(last, size, _leaf(self._before[1]), _digests(proof_text.split()))
+                _insist(above == root, "it is not in the tree of the checkpoint")
         if about["first"] == 0 and about["until"] == size and self._tree.root() != root:
-            self._wrong(NotProved("the root of all segments is not that of the checkpoint", last))
+            self._wrong("the root of all segments is not that of the checkpoint", last)
         for kept in self._kept:
             self._check_beginning(about, kept)
-
-    def _check_proof(self, last: int, size: int, root: bytes, proof_text: str) -> None:
-        assert self._before is not None
-        try:
-            proof = _digests(proof_text.split())
-        except NotProved as error:
-            self._wrong(error, last)
-            return
-        if _root_from(last, size, _leaf(self._before[1]), proof) != root:
-            self._wrong(NotProved("it is not in the tree of the checkpoint", last))
 
     def _check_beginning(self, about: dict[str, Any], kept: tuple[str, int, bytes]) -> None:
         """Whether the log still begins as a checkpoint that was kept says."""
         origin, size, root = kept
         if origin != about["log"]:
-            self._wrong(NotProved("the checkpoint that was kept is of another log"))
+            self._wrong("the checkpoint that was kept is of another log")
         elif size > about["size"]:
-            self._wrong(NotProved("the log was longer when the checkpoint was kept", about["size"]))
+            self._wrong("the log was longer when the checkpoint was kept", about["size"])
         elif about["first"] or size > about["until"]:
-            self._wrong(NotProved("to compare with the checkpoint, export from the beginning"))
+            self._wrong("to compare with the checkpoint, export from the beginning")
         elif size and self._kept_roots.get(size) != root:
-            self._wrong(NotProved("it was rewritten after the checkpoint was kept", size - 1))
+            self._wrong("it was rewritten after the checkpoint was kept", size - 1)
 
 
 def _next(files: Iterator[tuple[str, bytes]], name: str) -> bytes:
     found, data = next(files, ("", b""))
-    if found != name or len(data) > HEADER_BYTES_MAX:
-        raise NotProved(f"the bundle has no {name}")
+    _insist(found == name and len(data) <= HEADER_BYTES_MAX, f"the bundle has no {name}")
     return data
 
 
 _Check = Callable[[bytes, bytes, bytes], bool]
 
 
-def _parts_of_key(key: str, kinds: dict[bytes, _Check]) -> tuple[str, str, bytes, _Check]:
-    """Name, key id, public key of a verifier key (C2SP signed-note), and what checks by it."""
-    name, _, rest = key.partition("+")
-    key_id, _, encoded = rest.partition("+")
-    raw = _base64(encoded)
-    expected = hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8]
-    for kind, check in kinds.items():
-        if raw.startswith(kind) and key_id == expected:
-            return name, key_id, raw.removeprefix(kind), check
-    raise NotProved("a key that is none of the form NAME+KEY_ID+KEY")
+class VerifierKey:
+    """A public key of signed notes, `NAME+KEY_ID+KEY` (C2SP signed-note), of a log or witness."""
+
+    def __init__(self, text: str, kinds: dict[bytes, _Check]) -> None:
+        self._name, _, rest = text.partition("+")
+        self.id, _, encoded = rest.partition("+")
+        raw = _base64(encoded)
+        is_its = hashlib.sha256(self._name.encode() + b"\n" + raw).hexdigest()[:8] == self.id
+        found = [kind for kind in kinds if raw.startswith(kind) and is_its]
+        _insist(found, "a key that is none of the form NAME+KEY_ID+KEY")
+        self._public, self._check = raw.removeprefix(found[0]), kinds[found[0]]
+
+    def signatures(self, lines: str) -> list[bytes]:
+        """Of its own, among the lines below a note."""
+        words = [line.split(" ") for line in lines.split("\n")[:16]]
+        found = [_base64(w[2]) for w in words if len(w) == 3 and w[:2] == ["\u2014", self._name]]
+        return [data[4:] for data in found if data[:4].hex() == self.id]
+
+    def has_signed(self, message: bytes, signature: bytes) -> bool:
+        """Whether a signature is its own."""
+        return self._check(self._public, message, signature)
 
 
 _OF_LOGS: dict[bytes, _Check] = {b"\x01": is_signed, _SM2_TYPE: is_signed_sm2}
@@ -546,38 +575,29 @@ def signed_checkpoint(note: str, keys: str, *, every: bool = True) -> tuple[str,
     """
     body, gap, lines = note.rpartition("\n\n")
     body += "\n"
-    if not gap or not lines.endswith("\n"):
-        raise NotProved("the checkpoint is no signed note")
-    missing = 0
-    for key in keys.split() or [""]:
-        name, key_id, public, check = _parts_of_key(key, _OF_LOGS)
-        signatures = []
-        for line in lines.split("\n")[:16]:
-            words = line.split(" ")
-            if len(words) == 3 and words[0] == "\u2014" and words[1] == name:
-                data = _base64(words[2])
-                if data[:4].hex() == key_id:
-                    signatures.append(data[4:])
+    _insist(gap and lines.endswith("\n"), "the checkpoint is no signed note")
+    missing, signers = 0, [VerifierKey(key, _OF_LOGS) for key in keys.split() or [""]]
+    for signer in signers:
+        signatures = signer.signatures(lines)
+        right = all(signer.has_signed(body.encode(), one) for one in signatures)
+        _insist(right, "the signature of the checkpoint is wrong")
         missing += not signatures
-        if not all(check(public, body.encode(), one) for one in signatures):
-            raise NotProved("the signature of the checkpoint is wrong")
-    if missing and (every or missing == len(keys.split())):
-        raise NotProved("the checkpoint is not signed with this key")
+    enough = missing == 0 or (not every and missing < len(signers))
+    _insist(enough, "the checkpoint is not signed with this key")
     parts = body.split("\n")
-    if len(parts) < 4 or not re.fullmatch("0|[1-9][0-9]{0,18}", parts[1]):
-        raise NotProved("the checkpoint has no size")
+    has_size = len(parts) >= 4 and re.fullmatch("0|[1-9][0-9]{0,18}", parts[1])
+    _insist(has_size, "the checkpoint has no size")
     return parts[0], int(parts[1]), _base64(parts[2])
 
 
 def cosigned_at(note: str, key: str) -> int | None:
     """When a witness cosigned a note (C2SP `cosignature/v1`); None where it did not."""
-    name, key_id, public, check = _parts_of_key(key, _OF_WITNESSES)
+    signer = VerifierKey(key, _OF_WITNESSES)
     body, _, lines = note.rpartition("\n\n")
-    for words in (line.split(" ") for line in lines.split("\n")[:16]):
-        data = _base64(words[2]) if len(words) == 3 and words[1] == name else b""
-        at_s = int.from_bytes(data[4:12], "big")
+    for data in signer.signatures(lines):
+        at_s = int.from_bytes(data[:8], "big")
         message = f"cosignature/v1\ntime {at_s}\n{body}\n".encode()
-        if data[:4].hex() == key_id and check(public, message, data[12:]):
+        if signer.has_signed(message, data[8:]):
             return at_s
     return None
 
@@ -599,65 +619,45 @@ _PROOF_FIELDS = {
 
 def verify_proof(data: bytes, key: str | None = None) -> dict[str, Any]:
     """The report of a proof, which is of one record."""
-    try:
-        proof = json.loads(data)
-        kinds = {name: type(proof[name]) for name in _PROOF_FIELDS}
-        platform = proof.get("platform") or ""
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise NotProved("no proof of a record") from None
-    if kinds != _PROOF_FIELDS or proof["v"] != 1 or not isinstance(platform, str):
-        raise NotProved("no proof of version 1")
+    proof = object_of(data, "proof", _PROOF_FIELDS)
+    platform = str(proof.get("platform") or "")
     report = {"log": proof["log"], "key": key or proof["key"],
-              "key_from": "argument" if key else "proof"}  # fmt: skip
+              "key_from": "argument" if key else "proof", "problems": []}  # fmt: skip
     try:
         report |= _proved(proof, platform, report["key"])
     except NotProved as error:
-        problem = {"segment": error.segment, "why": str(error)}
-        return report | {"verified": False, "problems": [problem]}
-    return report | {"verified": True, "problems": []}
+        report["problems"] = [{"segment": error.segment, "why": str(error)}]
+    return report | {"verified": not report["problems"]}
 
 
 def _proved(proof: dict[str, Any], platform: str, key: str) -> dict[str, Any]:
     origin, size, root = signed_checkpoint(proof["checkpoint"], key)
-    line = _utf8(proof["header"])
+    line = proof["header"].encode(errors="surrogatepass")
     header = read_header(line)
     number = header["number"]
-    if not origin == header["log"] == proof["log"]:
-        raise NotProved("the checkpoint is of another log", number)
-    if not 0 <= number < size:
-        raise NotProved("the checkpoint is older than the segment", number)
-    if _root_from(number, size, _leaf(line), _digests(proof["header_proof"])) != root:
-        raise NotProved("the segment is not in the tree of the checkpoint", number)
-    if not 0 <= proof["position"] < header["count"]:
-        raise NotProved("the segment has no such record", number)
-    data = _utf8(proof["record"])
+    is_its = origin == header["log"] == proof["log"]
+    _insist(is_its, "the checkpoint is of another log", number)
+    _insist(0 <= number < size, "the checkpoint is older than the segment", number)
+    above = _root_from(number, size, _leaf(line), _digests(proof["header_proof"]))
+    _insist(above == root, "the segment is not in the tree of the checkpoint", number)
+    at = proof["position"]
+    _insist(0 <= at < header["count"], "the segment has no such record", number)
+    data = proof["record"].encode(errors="surrogatepass")
     try:
-        record, _ = read_record(data, _utf8(platform))
+        record, _ = read_record(data, platform.encode(errors="surrogatepass"))
     except NotProved as error:
         raise NotProved(f"the record is {error}", number) from None
-    path = _digests(proof["record_proof"])
-    above = _root_from(proof["position"], header["count"], _leaf(data), path)
-    if above is None or above.hex() != header["root"]:
-        raise NotProved("the record is not in the segment", number)
-    return {
-        "segment": number, "sequence": header["first_sequence"] + proof["position"],
-        "sealed_from_ms": header["from_ms"], "sealed_until_ms": header["until_ms"],
-        "size": size, "record": record,
-    }  # fmt: skip
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise NotProved("text that is no Unicode") from None
+    above = _root_from(at, header["count"], _leaf(data), _digests(proof["record_proof"]))
+    is_in = above is not None and above.hex() == header["root"]
+    _insist(is_in, "the record is not in the segment", number)
+    return {"segment": number, "sequence": header["first_sequence"] + at,
+            "sealed_from_ms": header["from_ms"], "sealed_until_ms": header["until_ms"],
+            "size": size, "record": record}  # fmt: skip
 
 
 def _digests(lines: list[Any]) -> list[bytes]:
-    if len(lines) > PROOF_MAX or not all(
-        isinstance(one, str) and re.fullmatch("[0-9a-f]{64}", one) for one in lines
-    ):
-        raise NotProved("no proof of inclusion")
+    right = all(isinstance(one, str) and re.fullmatch("[0-9a-f]{64}", one) for one in lines)
+    _insist(right and len(lines) <= PROOF_MAX, "no proof of inclusion")
     return [bytes.fromhex(one) for one in lines]
 
 
@@ -670,8 +670,7 @@ def report_of(
             if file.read(1) == b"{":
                 return verify_proof(b"{" + file.read(PROOF_BYTES_MAX), key)
         return BundleVerifier(key, former, witnesses).verify(path)
-    except (OSError, tarfile.TarError, NotProved, UnicodeDecodeError, StopIteration,
-            EOFError) as error:  # fmt: skip
+    except (OSError, tarfile.TarError, NotProved, ValueError, StopIteration, EOFError) as error:
         said = str(error) or type(error).__name__
         return {"verified": False, "unreadable": said, "problems": [{"segment": None, "why": said}]}
 
@@ -690,7 +689,8 @@ def main() -> int:
                         help="file with a checkpoint that you kept")  # fmt: skip
     parser.add_argument("--witness", action="append", default=[], help="a witness' public key")
     given = parser.parse_args()
-    report = report_of(given.bundle, given.key, given.former_checkpoint, given.witness)
+    kept = given.former_checkpoint and Path(given.former_checkpoint).read_text("utf-8")
+    report = report_of(given.bundle, given.key, kept, given.witness)
     json.dump(report, sys.stdout, indent=1)
     print()
     return ending_of(report)

@@ -222,6 +222,9 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     filing: str = ""
     """The filing or registration number under which the model answered, where a policy asks for
     one; see `core.snapshot.filings`."""
+    sequence: int = 0
+    """Which call of its gateway process it is, counted from 1; 0 of gateways before there were
+    numbers."""
 
 
 # --- bounds ----------------------------------------------------------------------------------

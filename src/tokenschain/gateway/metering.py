@@ -69,18 +69,22 @@ class JournalMetering:
         observe: Callable[[CallRecord], None],
         served: Served,
         name: str,
+        numbers: memoryview[int],
     ) -> None:
         """
         Args:
             full: what `journal` raises when it has no room.
             observe: sees every record, for the metrics; must not block.
             name: of this process, noted on each record.
+            numbers: its first item becomes the number of the last call on record.
         """
         self._served = served
         self._name = name
         self._journal = journal
         self._full = full
         self._observe = observe
+        self._numbers = numbers
+        self._number = numbers[0]
 
     def admit(self, call: Call) -> None:
         """See `core.ports.Metering.admit`."""
@@ -147,6 +151,7 @@ class JournalMetering:
 
     def _append(self, record: CallRecord) -> CallRecord:
         """Returns what was written."""
+        record.sequence = number = self._number + 1
         cost, charge = record.cost_pico, record.charge_pico
         if (cost and cost > AMOUNT_MAX) or (charge and charge > AMOUNT_MAX):
             record = call_record.reduced(record)
@@ -156,6 +161,7 @@ class JournalMetering:
             # Too large, or with a number that no record holds: less of it is still on record.
             record = call_record.reduced(record)
             self._journal.append(call_record.encode(record))
+        self._number = self._numbers[0] = number
         return record
 
     def _price(self, record: CallRecord, call: Call) -> None:

@@ -19,14 +19,17 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tokenschain.core.call_record import BYTES_MAX
 from tokenschain.infra import folder_lock
 
 _FRAME = struct.Struct("<II")
 FRAME_OVERHEAD = _FRAME.size
+SEGMENTS_READ_MAX = 8
+"""Of a former owner's, to see what it wrote last: 64 MiB."""
 SUFFIX = ".segment"
 """Of the file of a segment."""
 
@@ -55,6 +58,16 @@ class Batch(NamedTuple):
     records: int
 
 
+class Numbers(Protocol):
+    """Counts what is appended; `infra.call_numbers` does."""
+
+    def last(self) -> int:
+        """What was given last."""
+
+    def acknowledge(self, number: int) -> None:
+        """Control has all to this number."""
+
+
 class Journal:
     """Owned by one process; the lock on its folder says so."""
 
@@ -80,6 +93,9 @@ class Journal:
         self._at = 0
         self._opened_at = 0.0
         self._shipped: dict[int, int] = {}
+        self.numbers: Numbers | None = None
+        self._last_numbers: dict[int, int] = {}
+        """Of closed segments that this owner wrote."""
         self._spare: tuple[int, mmap.mmap] | None = None
         self.make_room()
 
@@ -154,6 +170,8 @@ class Journal:
             self._map.close()
             self._map = None
             self._old.append(self._number)
+            if self.numbers is not None:
+                self._last_numbers[self._number] = self.numbers.last()
 
     def make_room(self) -> None:
         """Allocate the spare segment, if the limits and the disk allow. Off the hot path."""
@@ -210,6 +228,8 @@ class Journal:
         self._shipped[batch.segment] = batch.end
         aged = time.monotonic() - self._opened_at > self.limits.segment_age_max_s
         current = batch.segment == self._number and self._map is not None
+        if current and batch.end == self._at and self.numbers is not None:
+            self.numbers.acknowledge(self.numbers.last())
         # Recycle early only when most of the segment is used or it is old.
         if current and batch.end == self._at and (aged or self._at > self._half):
             self.close_segment()
@@ -218,6 +238,17 @@ class Journal:
         self._path(number).unlink(missing_ok=True)
         self._shipped.pop(number, None)
         self._old.remove(number)
+        if self.numbers is not None and number in self._last_numbers:
+            self.numbers.acknowledge(self._last_numbers.pop(number))
+
+    def left_behind(self) -> Iterator[bytes]:
+        """Payloads that a former owner left, the newest first, of the newest segments; before
+        anything is appended. Behind a damaged frame nothing is read."""
+        for number in self._old[: -SEGMENTS_READ_MAX - 1 : -1]:
+            found: list[bytes] = []
+            with suppress(BadFrame, OSError):
+                found.extend(read_segment(self._path(number)))
+            yield from reversed(found)
 
     def close(self) -> None:
         """Release the folder. Unshipped records stay for the next owner."""

@@ -46,6 +46,7 @@ from tokenschain.gateway.quota.reservation import LimitQuota
 from tokenschain.infra import descriptors, hardening, log, process_tuning
 from tokenschain.infra.access_log import AccessLog
 from tokenschain.infra.background import kept_up
+from tokenschain.infra.call_numbers import CallNumbers
 from tokenschain.infra.config import ENV_PREFIX, ServerSettings, Settings
 from tokenschain.infra.control_channel import appeals
 from tokenschain.infra.control_channel.client import Channel, LeaseStream, Uplink
@@ -140,10 +141,9 @@ class GatewayWorker:
     def _build_channel(self, folder: Path, worker: str) -> None:
         """The way to control, and what waits on disk while there is none."""
         settings = self._settings
-        self._journal = Journal(
-            folder / "journal" / worker,
-            JournalLimits(total_bytes_max=settings.journal.total_bytes_max),
-        )
+        limits = JournalLimits(total_bytes_max=settings.journal.total_bytes_max)
+        self._journal = Journal(folder / "journal" / worker, limits)
+        self._numbers = CallNumbers(folder / "call-numbers" / worker, self._name, self._journal)
         self._egress = Egress(settings, self._report, self._upstreams_in_force)
         self._egress.hold()
         self._client = self._egress.operators_client()
@@ -349,17 +349,13 @@ class GatewayWorker:
         """The pipeline's steps, the API over them, and its server."""
         server = self._settings.server
         self._auth = auth = KeyAuth(
-            self._served,
-            self._suite.digest,
-            time.time,
-            server.invalid_keys_per_minute_max,
-            self._report,
-            [suite.digest for suite in self._suite.others()],
-        )
+            self._served, self._suite.digest, time.time, server.invalid_keys_per_minute_max,
+            self._report, [suite.digest for suite in self._suite.others()],
+        )  # fmt: skip
         recorded = self._recorded if self._access_log is None else self._recorded_and_logged
         steps = Steps(
             metering=JournalMetering(
-                self._journal, JournalFull, recorded, self._served, self._name
+                self._journal, JournalFull, recorded, self._served, self._name, self._numbers.slots
             ),
             auth=auth,
             conversation=self._memory,
@@ -457,6 +453,7 @@ class GatewayWorker:
 
     async def _drain(self) -> None:
         """Ship what control has not got yet, then let go of everything."""
+        self._numbers.stop()
         try:
             async with asyncio.timeout(_LAST_SHIPMENT_MAX_S):
                 await self._uplink.ship_all()

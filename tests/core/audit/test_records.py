@@ -16,7 +16,7 @@ def digest(data: bytes) -> bytes:
 
 
 def of_call(*given: Any, **fields: Any) -> dict[str, Any]:
-    line = records.of_call(digest, record(*given, **fields), "cn", b"s" * 16)
+    line = records.of_call(digest, record(*given, **fields), "cn", b"s" * 16, "label")
     return canonical_json.decode(records.split(line)[0])
 
 
@@ -29,13 +29,13 @@ def test_a_call_is_canonical_and_says_who_asked_what() -> None:
 
 def test_what_is_the_platforms_alone_is_in_the_record_as_a_salted_digest() -> None:
     call = record(7, gateway="gw-1", price_version="v3")
-    data, part = records.split(records.of_call(digest, call, "cn", b"s" * 16))
+    data, part = records.split(records.of_call(digest, call, "cn", b"s" * 16, "label"))
     shown = canonical_json.decode(data)
     assert not {"cost_pico", "currency", "gateway", "price_version"} & set(shown)
     hidden = canonical_json.decode(part)
     assert hidden["gateway"] == "gw-1" and hidden["cost_pico"] == 7 * 10**12
     assert shown["platform"] == records.part_digest(digest, part).hex()
-    other = records.split(records.of_call(digest, call, "cn", b"t" * 16))[0]
+    other = records.split(records.of_call(digest, call, "cn", b"t" * 16, "label"))[0]
     assert other != data, "another salt, another digest"
 
 

@@ -22,6 +22,7 @@ from tokenschain.control.moderation import appeals
 from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
+from tokenschain.core import process_record
 from tokenschain.core.errors import ApiError
 from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.core.moderation import case_record
@@ -163,15 +164,26 @@ async def journal(
 
 
 def enter_batch(context: InternalContext, payloads: list[bytes], backlog_bytes: int = 0) -> int:
-    """Enter call records into the ledger, and cases into the review queue; returns how many calls
-    were new."""
-    calls = [payload for payload in payloads if not case_record.is_case(payload)]
+    """Enter call records into the ledger, cases into the review queue, and what gateways say of
+    themselves into the audit log; returns how many calls were new."""
+    calls: list[bytes] = []
+    cases: list[bytes] = []
+    processes: list[bytes] = []
+    for payload in payloads:
+        if case_record.is_case(payload):
+            cases.append(payload)
+        elif process_record.is_process(payload):
+            processes.append(payload)
+        else:
+            calls.append(payload)
     new = context.ledger.ingest(calls, backlog_bytes)
-    if len(calls) < len(payloads):
-        # After the calls: an appeal may have come with the call that it is about.
-        refused = context.cases.enter(list(filter(case_record.is_case, payloads)))
-        if refused:
-            rejected_records.keep(context.engine, refused)
+    # After the calls: an appeal may have come with the call that it is about, and the end of a
+    # gateway comes after its last.
+    refused = context.cases.enter(cases) if cases else []
+    if processes:
+        refused += context.ledger.enter_processes(processes)
+    if refused:
+        rejected_records.keep(context.engine, refused)
     return new
 
 

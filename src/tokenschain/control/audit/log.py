@@ -104,7 +104,7 @@ class SegmentSealer:
         signers = self._secret.signers(at.log)
         header = segment.sealed_header(
             self._suite.digest, at, [records.split(line)[0] for line in waiting.lines], now_ms,
-            waiting.gateways, self._suite.name, signers[0].key_id.hex(),
+            waiting.gateways, self._suite.name, signers[0].key_id.hex(), waiting.sequences,
         )  # fmt: skip
         data = segment.encode(header)
         compressed = zlib.compress(b"\n".join(waiting.lines), COMPRESSION)
@@ -178,6 +178,7 @@ class _Waiting(NamedTuple):
     ids: list[str]
     lines: list[bytes]
     gateways: Counter[str]
+    sequences: dict[str, list[int]]
     calls_from_ms: int | None
     calls_until_ms: int | None
 
@@ -197,18 +198,20 @@ def _waiting(connection: Connection, digest: Digest) -> _Waiting:
             break
     lines: list[bytes] = []
     gateways: Counter[str] = Counter()
+    sequences: dict[str, list[int]] = {}
     spans: list[int] = []
     if ids:
         query = select(audit_pending).where(c.id.in_(ids)).order_by(*order)
         for row in connection.execute(query):
             found = pending.read(row, digest)
             lines += found.lines
-            for name, calls in found.gateways.items():
-                gateways[segment.gateway_label(digest, name)] += calls
+            gateways.update(found.gateways)
+            for label, numbers in found.sequences.items():
+                sequences.setdefault(label, []).extend(numbers)
             if found.calls_from_ms is not None and found.calls_until_ms is not None:
                 spans += [found.calls_from_ms, found.calls_until_ms]
     first, last = (min(spans), max(spans)) if spans else (None, None)
-    return _Waiting(ids, lines, gateways, first, last)
+    return _Waiting(ids, lines, gateways, sequences, first, last)
 
 
 def _forget(connection: Connection, ids: Sequence[str]) -> None:

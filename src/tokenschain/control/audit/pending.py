@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, Engine, insert
 
-from tokenschain.core import call_record
-from tokenschain.core.audit import records
+from tokenschain.core import call_record, process_record
+from tokenschain.core.audit import records, segment
 from tokenschain.core.audit.merkle import Digest
 from tokenschain.core.call_record import CallRecord
 from tokenschain.infra.database.audit_tables import audit_pending
@@ -47,34 +47,56 @@ def add_event(connection: Connection, row: Mapping[str, Any]) -> None:
     _add(connection, 1, records.of_event(row), None, {}, (None, None))
 
 
+def add_processes(engine: Engine, payloads: Sequence[bytes]) -> list[tuple[bytes, str]]:
+    """That gateway processes began or ended; one that ships its journal again says it twice.
+
+    Returns those payloads that cannot be read, and why.
+    """
+    rejected: list[tuple[bytes, str]] = []
+    for payload in payloads:
+        try:
+            found = process_record.decode(payload)
+        except msgspec.DecodeError as error:
+            rejected.append((payload, str(error)))
+            continue
+        line = records.of_process(secrets.new_id("gwy"), found)
+        with engine.begin() as connection:
+            _add(connection, 1, line, None, {}, (None, None))
+    return rejected
+
+
 class WaitingRecords(NamedTuple):
     """A row of what waits."""
 
     lines: list[bytes]
     gateways: dict[str, int]
+    """How many are calls of each, by its label; see `segment.gateway_label`."""
+    sequences: dict[str, list[int]]
+    """The numbers of those calls."""
     calls_from_ms: int | None
     calls_until_ms: int | None
 
 
 def read(row: Any, digest: Digest) -> WaitingRecords:
     """A row, its records as lines of a segment."""
-    gateways = msgspec.json.decode(row.gateways, type=dict[str, int])
-    return WaitingRecords(_lines(row, digest), gateways, row.calls_from_ms, row.calls_until_ms)
-
-
-def _lines(row: Any, digest: Digest) -> list[bytes]:
     data = bytes(row.records)
+    counts = msgspec.json.decode(row.gateways, type=dict[str, int])
+    labels = {name: segment.gateway_label(digest, name) for name in counts}
+    gateways = {labels[name]: count for name, count in counts.items()}
+    span = row.calls_from_ms, row.calls_until_ms
     if row.zones is None:
-        return data.split(b"\n")
+        return WaitingRecords(data.split(b"\n"), gateways, {}, *span)
     zones = msgspec.json.decode(row.zones, type=dict[str, str])
     calls = call_record.decode_list(data)
     salts = os.urandom(records.SALT_BYTES * len(calls))
-    return [
-        records.of_call(
-            digest, one, zones.get(one.upstream, ""), salts[at : at + records.SALT_BYTES]
-        )
-        for one, at in zip(calls, range(0, len(salts), records.SALT_BYTES), strict=True)
-    ]
+    lines = []
+    sequences: dict[str, list[int]] = {}
+    for one, at in zip(calls, range(0, len(salts), records.SALT_BYTES), strict=True):
+        label, zone = labels[one.gateway], zones.get(one.upstream, "")
+        lines.append(records.of_call(digest, one, zone, salts[at : at + records.SALT_BYTES], label))
+        if one.sequence:
+            sequences.setdefault(label, []).append(one.sequence)
+    return WaitingRecords(lines, gateways, sequences, *span)
 
 
 def _add(

@@ -121,6 +121,10 @@ class Ledger:
             self.shipping.note(oldest.gateway, lag_s, backlog_bytes, now_s)
         return len(fresh)
 
+    def enter_processes(self, payloads: Sequence[bytes]) -> list[tuple[bytes, str]]:
+        """Have it audited that gateways began or ended; see `pending.add_processes`."""
+        return pending.add_processes(self._engine, payloads) if self._audited else []
+
     def enter_again(self, connection: Connection, record: CallRecord) -> None:
         """Enter a record that was set aside; one that is there already stays as it is.
 
@@ -226,9 +230,10 @@ class Ledger:
 
 # --- rows -----------------------------------------------------------------------------------
 
-_ENGINE_COSTS = CallRecord.__struct_fields__.index("engine_costs")
-_COLUMNS = tuple(name for name in CallRecord.__struct_fields__ if name != "engine_costs")
-"""All but one: rows of `platform_costs` are made of it."""
+_ELSEWHERE = ("engine_costs", "sequence")
+_NOT_ROWS = sorted(map(CallRecord.__struct_fields__.index, _ELSEWHERE), reverse=True)
+_COLUMNS = tuple(name for name in CallRecord.__struct_fields__ if name not in _ELSEWHERE)
+"""All but what `platform_costs` has rows of, and the audit log alone keeps."""
 _as_tuple = msgspec.structs.astuple
 _ATTEMPTS, _ROUTE = _COLUMNS.index("attempts"), _COLUMNS.index("route")
 _json = msgspec.json.Encoder().encode
@@ -237,7 +242,8 @@ _json = msgspec.json.Encoder().encode
 def _row(record: CallRecord) -> list[Any]:
     """A record's values, its lists as JSON objects."""
     row = list(_as_tuple(record))
-    del row[_ENGINE_COSTS]
+    for at in _NOT_ROWS:
+        del row[at]
     row[_ATTEMPTS] = _objects(record.attempts)
     row[_ROUTE] = _objects(record.route) if record.route else "[]"
     return row

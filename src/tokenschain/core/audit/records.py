@@ -1,4 +1,4 @@
-"""Records of the audit log: a call and an event as canonical JSON; never content.
+"""Records of the audit log: calls, events and gateways as canonical JSON; never content.
 
 A line of a segment is a record and, for a call, behind a tab what is the platform's alone: the
 record has its salted digest, so that a tenant checks its record without seeing that.
@@ -14,8 +14,9 @@ import msgspec
 from tokenschain.core.audit import canonical_json
 from tokenschain.core.audit.merkle import Digest
 from tokenschain.core.call_record import CallRecord
+from tokenschain.core.process_record import ProcessRecord
 
-CALL, EVENT = "call", "event"
+CALL, EVENT, GATEWAY = "call", "event", "gateway"
 SALT_BYTES = 16
 _TAB, _PART = b"\t", b"\x02"
 """JSON has no tab as it is. What the digest of a part is over begins otherwise than any leaf."""
@@ -37,6 +38,8 @@ class AuditedCall(msgspec.Struct, gc=False):
     environment: str
     filing: str
     """The number under which the model answered; see `CallRecord.filing`."""
+    gateway_label: str
+    """See `segment.gateway_label`."""
     id: str
     key_id: str
     kind: str
@@ -51,6 +54,8 @@ class AuditedCall(msgspec.Struct, gc=False):
     prompt_tokens: int
     revision: str
     """Of the configuration that it was served by."""
+    sequence: int
+    """Which call of its gateway it is; 0 where that gave no numbers."""
     status: int
     tenant: str
     total_us: int
@@ -73,7 +78,9 @@ class PlatformPart(msgspec.Struct, gc=False):
 _encode = msgspec.json.Encoder().encode
 
 
-def of_call(digest: Digest, record: CallRecord, zone: str, salt: bytes) -> bytes:
+def of_call(
+    digest: Digest, record: CallRecord, zone: str, salt: bytes, gateway_label: str
+) -> bytes:
     """A call as a line of the log."""
     part = _canonical(
         PlatformPart(
@@ -92,6 +99,7 @@ def of_call(digest: Digest, record: CallRecord, zone: str, salt: bytes) -> bytes
             record.completion_tokens,
             record.environment,
             record.filing,
+            gateway_label,
             record.event_id,
             record.key_id,
             CALL,
@@ -104,6 +112,7 @@ def of_call(digest: Digest, record: CallRecord, zone: str, salt: bytes) -> bytes
             record.project,
             record.prompt_tokens,
             record.snapshot_version,
+            record.sequence,
             record.status,
             record.tenant,
             int(record.total_ms * 1_000),
@@ -134,3 +143,10 @@ def split(line: bytes) -> tuple[bytes, bytes]:
 def of_event(row: Mapping[str, Any]) -> bytes:
     """A change by the admin API, or what people do about themselves; its detail as text."""
     return canonical_json.encode({"kind": EVENT, **row})
+
+
+def of_process(name: str, found: ProcessRecord) -> bytes:
+    """That a gateway process began or ended, and how many calls it numbered."""
+    return canonical_json.encode(
+        {"kind": GATEWAY, "id": name, "tenant": "", **msgspec.structs.asdict(found)}
+    )

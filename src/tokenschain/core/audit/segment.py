@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,8 @@ RECORDS_MAX = 65_536
 HEADER_BYTES_MAX = 65_536
 GATEWAYS_MAX = 256
 """Named in one header; the records of more are counted under an empty name."""
+RANGES_MAX = 1_000
+"""Of numbers of calls in one header; gateways whose ranges do not fit are left out."""
 FIRST_PREVIOUS = ""
 """What stands for the header before the first."""
 
@@ -47,9 +49,12 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose digest the segment has: a verifier takes no other."""
     key_id: str
     """Of the first key that signed the checkpoint, in hex."""
+    sequences: dict[str, list[int]] = {}
+    """Which calls of each gateway process, by the numbers that it gave them: first and last of a
+    range, first and last of the next. Since version 2."""
 
 
-VERSION = 1
+VERSION = 2
 _to_header = msgspec.json.Decoder(Header).decode
 
 
@@ -82,8 +87,13 @@ def sealed_header(
     gateways: Mapping[str, int],
     suite: str,
     key_id: str,
+    sequences: Mapping[str, Iterable[int]] | None = None,
 ) -> Header:
-    """The header of a segment that holds these records."""
+    """The header of a segment that holds these records.
+
+    Args:
+        sequences: the numbers of each gateway's calls.
+    """
     return Header(
         v=VERSION,
         log=at.log,
@@ -97,12 +107,16 @@ def sealed_header(
         previous=at.previous,
         suite=suite,
         key_id=key_id,
+        sequences=_bounded_ranges(sequences or {}),
     )
 
 
 def encode(header: Header) -> bytes:
     """A header as canonical JSON."""
-    return canonical_json.encode(msgspec.structs.asdict(header))
+    fields = msgspec.structs.asdict(header)
+    if header.v == 1:
+        del fields["sequences"]
+    return canonical_json.encode(fields)
 
 
 def decode(data: bytes) -> Header:
@@ -116,8 +130,8 @@ def decode(data: bytes) -> Header:
         header = _to_header(data)
     except msgspec.ValidationError as error:
         raise NotCanonical(str(error)) from None
-    if header.v != VERSION:
-        raise NotCanonical(f"a header of version {header.v}")
+    if not 1 <= header.v <= VERSION or encode(header) != data:
+        raise NotCanonical(f"no header of version {header.v}")
     if not 0 <= header.count <= RECORDS_MAX:
         raise NotCanonical(f"{header.count} records in a segment")
     return header
@@ -126,6 +140,17 @@ def decode(data: bytes) -> Header:
 def gateway_label(digest: Digest, name: str) -> str:
     """What stands for a gateway in headers, which are shown to tenants."""
     return digest(name.encode()).hex()[:16]
+
+
+def ranges_of(numbers: Iterable[int]) -> list[int]:
+    """First and last of each range that numbers make up."""
+    found: list[int] = []
+    for number in sorted(numbers):
+        if found and found[-1] == number - 1:
+            found[-1] = number
+        else:
+            found += [number, number]
+    return found
 
 
 def records_root(digest: Digest, records: Sequence[bytes]) -> bytes:
@@ -162,4 +187,15 @@ def _bounded(gateways: Mapping[str, int]) -> dict[str, int]:
     found = {name: gateways[name] for name in names[:GATEWAYS_MAX]}
     for name in names[GATEWAYS_MAX:]:
         found[""] = found.get("", 0) + gateways[name]
+    return found
+
+
+def _bounded_ranges(sequences: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    left = RANGES_MAX
+    for name in sorted(sequences)[:GATEWAYS_MAX]:
+        ranges = ranges_of(sequences[name])
+        if len(ranges) <= 2 * left:
+            found[name] = ranges
+            left -= len(ranges) // 2
     return found
