@@ -344,7 +344,8 @@ def test_what_the_cache_did_and_saved_is_told(cached: tuple[Stack, UpstreamSimul
     stack, _ = cached
     for _ in range(3):
         last = ask(stack, "statistics")
-    stack.row_of(last)
+    row = stack.row_of(last)
+    assert f"{row['cache_confidence']:.3f}" == last.headers["x-tc-cache-confidence"] == "1.000"
     rows = stack.admin("GET", "/api/v1/cache/stats?tenant=default").json()["data"]
     exact = [r for r in rows if r["cache"] == "hit-exact" and r["model"] == "sim-chat"]
     assert sum(r["calls"] for r in exact) >= 2

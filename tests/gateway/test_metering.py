@@ -60,7 +60,7 @@ def test_the_record_of_a_hit_says_what_that_of_any_call_does_and_what_was_saved(
     call.request = structs.replace(call.request, received_at=1.5, started_ms=9_000)
     call.tags, call.snapshot_version = tags_of(b"vip", ()), "7"
     result = call.cache = CacheResult(kind)
-    result.hit_confidence = 0.97 if kind is HitKind.SEMANTIC else 0.0
+    result.hit_confidence = 0.97 if kind is HitKind.SEMANTIC else 1.0
     entry = CacheEntry(b"{}", "t", "m-large", 4.0, 1.0, 30, 12, 500, "CNY", "v1")
     result.hit = Hit(kind, entry, b"\x01\x02")
     slow = record_of(call, 2.0, "gateway-1")

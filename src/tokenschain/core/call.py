@@ -244,7 +244,7 @@ class CacheResult:
         self.hit: Hit | None = None
         self.hit_confidence = 0.0
         """Estimated probability that the nearest cached answer is right for this question, given
-        or not; 0 where none was compared by meaning."""
+        or not; 1 for the very same question, 0 where none was compared."""
         self.in_flight: InFlight | None = None
         """Set where others may wait for this call's answer."""
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from secrets import token_hex
 
 from tokenschain.core.call import Call
-from tokenschain.core.call_record import HitKind
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import StreamFormat
 from tokenschain.core.formats.json_bounds import LONG_BYTES
@@ -294,8 +293,9 @@ def _cached(call: Call) -> str:
     if hit.entry is None:
         return line
     age_s = int(call.request.started_ms / 1e3 - hit.entry.stored_s)
-    confidence = f"{call.cache.hit_confidence:.3f}" if hit.kind is HitKind.SEMANTIC else "1.000"
-    return f"{line}age: {age_s if age_s > 0 else 0}\r\nx-tc-cache-confidence: {confidence}\r\n"
+    confidence = call.cache.hit_confidence
+    confidence_text = "1.000" if confidence == 1.0 else f"{confidence:.3f}"
+    return f"{line}age: {age_s if age_s > 0 else 0}\r\nx-tc-cache-confidence: {confidence_text}\r\n"
 
 
 def id_lines(name: str, *, anthropic: bool = False) -> bytes:

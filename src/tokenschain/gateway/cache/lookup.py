@@ -198,6 +198,7 @@ class ResponseCache:
                 result.hit, result.outcome = hit, hit.kind
                 template = None
                 if hit.kind is HitKind.EXACT:
+                    result.hit_confidence = 1.0
                     if repeated is None:
                         repeated = self._remember(call, plan, identity)
                     template = repeated.template_of(hit) if repeated else None
@@ -416,6 +417,7 @@ class ResponseCache:
             result = call.cache
             result.hit = Hit(HitKind.INFLIGHT, flight.entry, key)
             result.outcome, result.reason = HitKind.INFLIGHT, ""
+            result.hit_confidence = 1.0
             return FollowedAnswer(flight, result)
         # From here to the pipeline's `recorder` nothing is awaited: who comes next finds the
         # flight, and everything the leader is sent is recorded.
@@ -502,7 +504,7 @@ class _Repeated:
         if self._entry is not entry:
             self._template = ReplyTemplate(entry.body)
             self._result = CacheResult(hit.kind)
-            self._result.hit = hit
+            self._result.hit, self._result.hit_confidence = hit, 1.0
             self._entry = entry
         return self._template
 
