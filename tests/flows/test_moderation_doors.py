@@ -146,6 +146,19 @@ def test_each_part_at_each_screened_door_is_refused_and_goes_nowhere(doors: Door
     }
 
 
+def test_a_word_in_two_messages_or_two_turns_is_refused(doors: Doors) -> None:
+    before = doors.asked()
+    for texts in (("说" + MARK[:3], MARK[3:] + "完"), (MARK[:2], MARK[2:4], MARK[4:])):
+        turns = [{"role": "user", "content": text} for text in texts]
+        between = [one for turn in turns for one in (turn, {"role": "assistant", "content": "好"})]
+        for messages in (turns, between[:-1]):
+            for path in ("/v1/chat/completions", "/v1/messages"):
+                body = {"model": "sim-chat", "messages": messages, "max_tokens": 9}
+                reply = doors.post(path, body)
+                assert reply.status_code == 400 and MARK not in reply.text, (path, reply.text)
+    assert doors.asked() == before
+
+
 def test_doors_that_call_no_model_send_nothing(doors: Doors) -> None:
     before = doors.asked()
     bodies = {

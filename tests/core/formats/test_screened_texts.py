@@ -87,6 +87,17 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("response format", "chat/completions", chat("a") | {"response_format": {"type": "json_schema", "json_schema": {
         "name": "n", "schema": {"type": "object", "properties": {"p": {"description": MARK}}}}}}),
     ("unknown field", "chat/completions", chat("a") | {"guided_thoughts": {"note": MARK}}),
+    ("user", "chat/completions", chat("a") | {"user": MARK}),
+    ("metadata", "chat/completions", chat("a") | {"metadata": {"note": MARK}}),
+    ("name in metadata", "chat/completions", chat("a") | {"metadata": {MARK: "note"}}),
+    ("stop", "chat/completions", chat("a") | {"stop": ["b", MARK]}),
+    ("property", "chat/completions", chat("a") | {"tools": [
+        {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {MARK: {"type": "string"}}}}}]}),
+    ("id of a call", "chat/completions", {"model": "m", "messages": [
+        {"role": "user", "content": "a"}, {"role": "assistant", "content": None, "tool_calls": [
+            {"id": MARK, "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": MARK, "content": "b"}]}),
+    ("picture of text", "chat/completions", chat([{"type": "image_url", "image_url": {"url": "data:image/svg+xml;base64," + base64.b64encode(f"<svg>{MARK}</svg>".encode()).decode()}}])),
     ("prompt", "completions", {"model": "m", "prompt": MARK}),
     ("prompts", "completions", {"model": "m", "prompt": ["a", MARK]}),
     ("suffix", "completions", {"model": "m", "prompt": "a", "suffix": MARK}),

@@ -62,3 +62,11 @@ def test_spans_are_of_the_text_as_it_was_written() -> None:
     (found,) = RULES.screen(text, Direction.OUTPUT)
     assert found.span is not None
     assert text[slice(*found.span)] == "違\u200b规-测试 词甲"
+
+
+def test_words_are_found_across_parts_and_only_there() -> None:
+    rules = rules_of(word("违规测试词甲", match=2), word("禁句", match=2))
+    (found,) = rules.across(["说" * 300 + "违规", "测试，", "词甲" + "完" * 300])
+    assert found.label.startswith("split:") and found.span is None
+    assert not rules.across(["违规测试词甲", "禁", "句"]), "whole, or too short"
+    assert not rules.across(["违规", "说" * 300, "测试词甲"]) and not rules.across([])

@@ -67,13 +67,13 @@ PARTS: Mapping[str, PartDecision] = {
 """By `type`. A kind that is not here is screened: every string in it."""
 _OPAQUE_FIELDS = frozenset(
     (
-        "model", "stream", "stream_options", "user", "metadata", "service_tier", "encoding_format",
-        "safety_identifier", "prompt_cache_key", "previous_response_id", "reasoning_effort",
-        "include", "truncation", "tool_choice", "verbosity", "modalities", "anthropic_version",
-        "betas",
+        "model", "stream", "stream_options", "service_tier", "encoding_format",
+        "previous_response_id", "reasoning_effort", "include", "truncation", "verbosity",
+        "modalities", "anthropic_version", "betas",
     )
 )  # fmt: skip
-"""Of requests: what no model reads as a text."""
+"""Of requests: words of the protocol. What no model should read, but goes out with the request
+(`user`, `metadata`), is a text."""
 _OPAQUE_KEYS = frozenset(
     (
         "type", "role", "id", "call_id", "tool_call_id", "tool_use_id", "item_id", "detail",
@@ -81,7 +81,7 @@ _OPAQUE_KEYS = frozenset(
         "cache_control", "file_id", "phase", "fingerprint", "object", "obfuscation",
     )
 )  # fmt: skip
-"""Within messages: words of the protocol, ids, and what is sealed."""
+"""Within messages: words of the protocol, ids, and what is sealed; where they are ASCII."""
 _MEDIA_KEYS = frozenset(
     (
         "url", "data", "file_data", "file_url", "image_url", "audio_url", "video_url",
@@ -92,9 +92,21 @@ _MEDIA_KEYS = frozenset(
 _ELSEWHERE = "file_id"
 """Media that only their vendor has."""
 _FREE = frozenset(
-    ("arguments", "input", "parameters", "input_schema", "schema", "content", "output")
-)
+    (
+        "arguments", "input", "parameters", "input_schema", "schema", "content", "output",
+        "metadata",
+    )
+)  # fmt: skip
 """What holds anything: no key within it is a word of the protocol."""
+_SCHEMA_KEYS = frozenset(
+    (
+        "type", "properties", "required", "items", "description", "enum", "title", "default",
+        "anyOf", "oneOf", "allOf", "not", "$ref", "$defs", "definitions", "const", "format",
+        "additionalProperties", "minimum", "maximum", "minLength", "maxLength", "minItems",
+        "maxItems", "pattern",
+    )
+)  # fmt: skip
+"""Of what holds anything, the keys that say nothing."""
 _TEXT_TYPES = (
     "text/",
     "application/json",
@@ -126,11 +138,13 @@ class RequestTexts(NamedTuple):
 
     texts: list[str]
     media: list[MediaPart]
+    roles: list[str]
+    """Whose each text is; empty where it is no message."""
 
 
 def texts_of(fields: Mapping[str, Raw]) -> RequestTexts:
     """The texts of a request's fields: what belongs together as one."""
-    found = RequestTexts([], [])
+    found = RequestTexts([], [], [])
     for name, raw in fields.items():
         if name in _OPAQUE_FIELDS:
             continue
@@ -144,6 +158,8 @@ def texts_of(fields: Mapping[str, Raw]) -> RequestTexts:
                 last_key = leaf.key
             if pieces:
                 found.texts.append("".join(pieces))
+                role = item.get("role") if isinstance(item, dict) else ""
+                found.roles.append(role if isinstance(role, str) else "")
     return found
 
 
@@ -210,9 +226,9 @@ def _walk(
         if not free:
             yield from _of_source(value, key, media)
         for inner in list(value):
-            if not free and inner in _OPAQUE_KEYS and isinstance(value[inner], str):
+            if not free and inner in _OPAQUE_KEYS and _is_ascii(value[inner]):
                 continue
-            if free and not (isinstance(inner, str) and inner.isascii()):
+            if (free and inner not in _SCHEMA_KEYS) or not inner.isascii():
                 # Keys of the caller's own may say anything; a rewritten one is another key.
                 yield _Leaf("key", inner, _renamer(value, inner))
             if not free and inner in _MEDIA_KEYS and isinstance(value.get(inner), str):
@@ -220,6 +236,10 @@ def _walk(
             if inner in value:
                 inside = free or (inner in _FREE and isinstance(value[inner], dict))
                 yield from _walk(value, inner, inner, inside, media, depth + 1)
+
+
+def _is_ascii(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii()
 
 
 def _of_string(

@@ -25,7 +25,7 @@ ROUNDS = 2
 """As often: what is encoded more often reads as nonsense to a model, too."""
 AROUND_CHARACTERS = 64
 """As much of a text is kept before and after each part that was decoded."""
-_APART = "\ua015"
+APART = "\ua015"
 """Between parts of a text that do not touch: a letter that no keyword has."""
 _WORD_MIN, _HAN_WORD_MIN = 12, 8
 _BASE64 = re.compile(r"(?<!=)[A-Za-z0-9+/_-]+={0,2}(?![A-Za-z0-9+/_=-])")
@@ -126,7 +126,7 @@ def _with(text: str, pieces: list[tuple[int, int, str]]) -> Decoded:
         far = start - AROUND_CHARACTERS if end > start else start
         if near < far:
             add(done, near, text[done:near])
-            add(near, near, _APART)
+            add(near, near, APART)
             add(far, start, text[far:start])
         else:
             add(done, start, text[done:start])

@@ -52,7 +52,8 @@ def findings_of(detail: str) -> list[RecordedFinding]:
 def _engine(level: str, label: str) -> str:
     if level == "disputed":
         return label
-    label = label.removeprefix("decoded:").removeprefix("pinyin:")
+    for way in ("decoded:", "split:", "pinyin:"):
+        label = label.removeprefix(way)
     _, mark, engine = label.rpartition(ENGINE_MARK)
     if mark and engine:
         return engine

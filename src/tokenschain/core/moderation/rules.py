@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from ahocorasick_rs import AhoCorasick
 
-from tokenschain.core.moderation.decoding import decodings
+from tokenschain.core.moderation.decoding import APART, decodings
 from tokenschain.core.moderation.normalization import Normalizer
 from tokenschain.core.moderation.packs import Entry, Keywords, Spelling, counts_here
 from tokenschain.core.moderation.verdict import Direction, Level, RiskFinding
@@ -17,8 +19,12 @@ _INVISIBLE = re.compile(
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e01ff]"
 )
 _LATIN = re.compile(r"[0-9A-Za-z]")
-DECODED = "decoded"
-"""What the label of a finding begins with that was found in an encoded part."""
+DECODED, SPLIT = "decoded", "split"
+"""What the label of a finding begins with that was found in an encoded part, or across parts."""
+_SEAM_CHARACTERS = 64
+"""At the beginning and the end of a part, as many may be some of a word that is split."""
+_SPLIT_CHARACTERS_MIN = 3
+"""Shorter words come about by accident."""
 
 
 def attack(name: str, level: Level, pattern: str) -> tuple[str, Level, re.Pattern[str]]:
@@ -127,6 +133,22 @@ class Rules:
                         RiskFinding(one.category, one.level, one.score, span=span, label=label)
                     )
         return found
+
+    def across(self, parts: Sequence[str]) -> list[RiskFinding]:
+        """The keywords that begin in one part and end in another, as messages of a conversation."""
+        ends = [
+            part if len(part) <= 2 * _SEAM_CHARACTERS else
+            part[:_SEAM_CHARACTERS] + APART + part[-_SEAM_CHARACTERS:]
+            for part in parts
+        ]  # fmt: skip
+        cuts = list(accumulate(map(len, ends)))
+        return [
+            RiskFinding(one.category, one.level, one.score, label=f"{SPLIT}:{one.label}")
+            for one in self.words("".join(ends))
+            if one.span is not None
+            and one.span[1] - one.span[0] >= _SPLIT_CHARACTERS_MIN
+            and cuts[bisect_right(cuts, one.span[0])] < one.span[1]
+        ]
 
     def words(self, text: str) -> list[RiskFinding]:
         """The keywords in a text."""

@@ -212,6 +212,10 @@ class CallScreening:
                     edits |= policies is self._live and Action.MASK <= action < Action.BLOCK
                 if found and policies is self._live:
                     self._keep(Direction.INPUT, text, found, judge)
+            for one in _split(policies, texts):
+                action = judge(one)
+                self._judged(one, action, shadow=policies is self._shadow)
+                edits |= policies is self._live and Action.MASK <= action < Action.BLOCK
         return edits
 
     def _classify(self, call: Call) -> None:
@@ -239,9 +243,27 @@ class CallScreening:
             native = msgspec.structs.replace(native, fields=rewritten(native.fields, edit))
         fields = rewritten(parsed.fields, edit)
         call.parsed = msgspec.structs.replace(parsed, fields=fields, native=native)
+        self._check_rewritten(call, live)
         # What is written back into an answer is for this caller: a question that means the same
         # must not find it.
         self.may_cache &= not self._replacements.restores
+
+    def _check_rewritten(self, call: Call, live: PolicySet) -> None:
+        """What cannot be written otherwise, as a word in two messages, is not sent.
+
+        Raises:
+            ApiError: `content_filter`.
+        """
+        parsed = call.parsed
+        fields = parsed.fields if parsed.native is None else parsed.fields | parsed.native.fields
+        texts, judge = texts_of(fields), live.judge(Direction.INPUT)
+        left = _split(live, texts)
+        for text in texts.texts:
+            left += live.rules.screen(text, Direction.INPUT)
+        if any(Action.MASK <= judge(one) < Action.BLOCK for one in left):
+            self._note(Action.BLOCK, "not_rewritten")
+            self.note(call)
+            raise ApiError("content_filter", live.message)
 
     def _output_rules(self, policies: PolicySet, direction: Direction) -> OutputRules:
         replacements = self._replacements
@@ -539,6 +561,16 @@ class CallScreening:
             call.moderation = _OUTCOMES[action]
         parts = [name if count == 1 else f"{name}*{count}" for name, count in self._counts.items()]
         call.moderation_detail = ";".join(parts)[:DETAIL_CHARACTERS_MAX]
+
+
+def _split(policies: PolicySet, texts: RequestTexts) -> list[RiskFinding]:
+    """Words in two messages, one after the other or of one role."""
+    found = {one.label: one for one in policies.rules.across(texts.texts)}
+    roles = set(texts.roles)
+    for role in roles if len(roles) > 1 else ():
+        mine = [text for text, whose in zip(texts.texts, texts.roles, strict=True) if whose == role]
+        found |= {one.label: one for one in policies.rules.across(mine)}
+    return list(found.values())
 
 
 def _heard(verdict: asyncio.Task[bool]) -> None:
