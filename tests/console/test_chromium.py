@@ -31,7 +31,8 @@ PATHS = (
     "/people/person?person=ME", "/organization", "/organization/new",
     "/organization/new?kind=environment", "/audit", "/cache/warm", "/cache/flush",
     "/people/invite", "/alerts/silence/new", "/moderation", "/moderation/queue",
-    "/moderation/freezes", "/moderation/freezes/new",
+    "/moderation/freezes", "/moderation/freezes/new", "/moderation/proposals",
+    "/moderation/suspensions",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(

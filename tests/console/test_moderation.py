@@ -15,6 +15,8 @@ HOSTILE = "<img src=x onerror=alert(1)>\u202e长🙂"
 SAID = KeptText("input", f"before 坏词 after {HOSTILE}", ((7, 9),))
 HOME, QUEUE, CASE = "/console/moderation", "/console/moderation/queue", "/console/moderation/case"
 FREEZES = "/console/moderation/freezes"
+SUSPENSIONS = "/console/moderation/suspensions"
+PROPOSALS = "/console/moderation/proposals"
 
 
 def _decide(case: str, decision: str = "uphold") -> dict[str, str]:
@@ -154,3 +156,60 @@ def test_a_model_is_frozen_and_served_again_by_who_shows_who_it_is(house: House)
     assert auditor.get(f"{FREEZES}/new").status_code == 403
     assert browser.post(f"{FREEZES}/lift", {"freeze": name}).status_code == 303
     assert "Lifted" in browser.get(FREEZES).text
+
+
+def test_an_appeal_is_found_and_its_caller_is_replied_to(house: House) -> None:
+    call = f"req_{moderation_cases.enter(house.platform, 'alpha')}"
+    house.enter(tenant="alpha", project="p1", event_id=call, moderation="blocked")
+    case = moderation_cases.enter(house.platform, "alpha", appeal_of=call)
+    browser = house.browser("alpha", "reviewer")
+    listed = browser.get(f"{QUEUE}?appeals=1").text
+    assert case in listed and listed.count('id="case_') == 1
+    text = browser.get(f"{CASE}?case={case}").text
+    assert call in text and 'name="reply"' in text
+    form = _decide(case, "release") | {"reply": f"我们看错了 {HOSTILE}"}
+    assert browser.post(f"{CASE}/decide", form).status_code == 303
+    text = browser.get(f"{CASE}?case={case}").text
+    assert "我们看错了 &lt;img" in text and "<img" not in text
+    usual = moderation_cases.enter(house.platform, "alpha")
+    assert 'name="reply"' not in browser.get(f"{CASE}?case={usual}").text
+
+
+def test_an_end_user_is_released_with_a_reason_by_who_may(house: House) -> None:
+    mine, others = (moderation_cases.suspend(house.platform, one) for one in ("alpha", "beta"))
+    reviewer = house.browser("alpha", "reviewer").get(SUSPENSIONS)
+    assert mine in reviewer.text and others not in reviewer.text
+    assert "/release" not in reviewer.text, "that takes moderation:write"
+    browser = house.browser("alpha", "admin")
+    assert f"{SUSPENSIONS}/release" in browser.get(SUSPENSIONS).text
+    form = {"suspension": mine, "reason": f"a mistake {HOSTILE}"}
+    assert browser.post(f"{SUSPENSIONS}/release", form | {"reason": " "}).status_code == 400
+    assert browser.post(f"{SUSPENSIONS}/release", form | {"suspension": others}).status_code == 404
+    assert browser.post(f"{SUSPENSIONS}/release", form).status_code == 303
+    text = browser.get(SUSPENSIONS).text
+    assert "Released" in text and "a mistake &lt;img" in text and "<img" not in text
+    assert mine not in browser.get(f"{SUSPENSIONS}?in_force=1").text
+
+
+def test_what_one_reviewer_proposes_another_accepts(house: House) -> None:
+    case = moderation_cases.enter(house.platform, "alpha")
+    one, other = (house.browser("alpha", "reviewer") for _ in range(2))
+    wanted = {"case": case, "kind": "word", "word": HOSTILE[:20], "risk": "A.1.h", "phrase": "x"}
+    assert one.post(f"{CASE}/propose", wanted).status_code == 303
+    wrong = {"case": case, "kind": "hard_negative", "word": "甲", "phrase": "乙"}
+    refused = one.post(f"{CASE}/propose", wrong)
+    assert refused.status_code == 400 and 'role="alert"' in refused.text
+    ((proposal,),) = house.platform.rows(
+        f"SELECT id FROM moderation_proposals WHERE case_id = '{case}'"
+    )
+    mine, theirs = one.get(PROPOSALS).text, other.get(PROPOSALS).text
+    assert "Another person decides" in mine.partition(f'id="{proposal}"')[2].partition("</tr>")[0]
+    assert f'value="{proposal}"' in theirs and "<img" not in theirs
+    form = {"proposal": proposal, "decision": "accept", "reason": "seen"}
+    assert one.post(f"{PROPOSALS}/decide", form).status_code == 409
+    assert house.browser("beta", "owner").post(f"{PROPOSALS}/decide", form).status_code == 404
+    assert other.post(f"{PROPOSALS}/decide", form).status_code == 303
+    assert proposal in other.get(f"{PROPOSALS}?state=accepted").text
+    assert proposal not in house.browser("beta", "owner").get(f"{PROPOSALS}?state=accepted").text
+    auditor = house.browser("alpha", "auditor").get(HOME).text
+    assert PROPOSALS not in auditor and SUSPENSIONS in auditor

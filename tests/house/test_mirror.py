@@ -269,6 +269,8 @@ ELSEWHERE: dict[str, str] = {
     "infra/security/case_texts.py": "flows/test_moderation.py",
     "console/freezes.py": "console/test_moderation.py",
     "console/review_queue.py": "console/test_moderation.py",
+    "console/suspensions.py": "console/test_moderation.py",
+    "console/proposals.py": "console/test_moderation.py",
     "console/strings_moderation.py": "console/test_strings.py",
     "core/labels/aigc.py": "core/labels/test_files.py",
     "core/labels/pdf.py": "core/labels/test_files.py",

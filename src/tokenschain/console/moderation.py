@@ -120,7 +120,8 @@ def category_names(visit: Visit) -> Mapping[str, str]:
     }
 
 
-def _risk_names(visit: Visit) -> Mapping[str, str]:
+def risk_names(visit: Visit) -> Mapping[str, str]:
+    """The same for risks, by their places in the annex."""
     return {name: risk.zh if visit.language == "zh" else risk.en for name, risk in BY_ID.items()}
 
 
@@ -167,7 +168,7 @@ async def _page(
         "moderation.html", visit, refusal, packs=parts["packs"], counts=parts["counts"],
         engines=parts["engines"], policies=listed, rows=sorted(rows, key=_order),
         names=category_names(visit),
-        risks=_risk_names(visit), text=text, stages=stages, characters_max=TEXT_CHARACTERS_MAX,
+        risks=risk_names(visit), text=text, stages=stages, characters_max=TEXT_CHARACTERS_MAX,
     )  # fmt: skip
 
 

@@ -8,7 +8,9 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from tokenschain.console.admin_api import ApiRefusal, segment
-from tokenschain.console.moderation import category_names
+from tokenschain.console.moderation import category_names, risk_names
+from tokenschain.console.proposals import PATH as PROPOSALS
+from tokenschain.console.proposals import ProposalRow
 from tokenschain.console.rendering import Pages, Renderer
 from tokenschain.console.visit import Visit
 
@@ -19,7 +21,8 @@ CaseState = Literal["open", "second", "escalated", "decided"]
 Decision = Literal["uphold", "release", "escalate"]
 STATES = get_args(CaseState)
 DECISIONS = get_args(Decision)
-FILTERS = ("state", "category", "overdue", "mine")
+FILTERS = ("state", "category", "overdue", "mine", "appeals")
+REPLY_CHARACTERS_MAX = 1_000
 _REVIEW = "moderation:review"
 _CHOSEN = "case-"
 """What the fields of cases begin with that were ticked."""
@@ -53,6 +56,9 @@ class CaseRow(msgspec.Struct):
     decided_by: str | None
     decided_at_s: int | None
     has_texts: bool
+    language: str = ""
+    appeal_of: str = ""
+    reply: str = ""
 
 
 class CaseRows(msgspec.Struct):
@@ -132,6 +138,7 @@ async def _list(
         "category": given["category"] or None,
         "overdue": "true" if given["overdue"] else None,
         "mine": "true" if given["mine"] else None,
+        "appeals": "true" if given["appeals"] else None,
         "limit": LISTED_MAX, "cursor": visit.query.get("cursor"), "tenant": visit.tenant,
     }  # fmt: skip
     parts = await visit.parts(cases=visit.api.get("/moderation-cases", CaseRows, query))
@@ -187,6 +194,7 @@ async def _case(
         "review_case.html", visit, refusal, case=case, texts=texts, decisions=DECISIONS,
         names=category_names(visit), may_open=visit.reader.may_at(_REVIEW, case.tenant),
         may_decide=may_decide and case.claimed_by in (None, visit.reader.id),
+        risks=risk_names(visit), reply_max=REPLY_CHARACTERS_MAX,
     )  # fmt: skip
 
 
@@ -213,8 +221,22 @@ async def give_back(visit: Visit, renderer: Renderer) -> Response:
 
 async def decide(visit: Visit, renderer: Renderer) -> Response:
     """Decide a case."""
-    body = {name: visit.form.get(name, "").strip() for name in ("decision", "reason")}
+    body = {name: visit.form.get(name, "").strip() for name in ("decision", "reason", "reply")}
     return await _act(visit, renderer, "decide", body)
+
+
+async def propose(visit: Visit, renderer: Renderer) -> Response:
+    """Propose what the case shows that packs lack; another person decides."""
+    case_id, kind = visit.form.get("case", ""), visit.form.get("kind", "")
+    body = {name: visit.form.get(name, "").strip() for name in ("kind", "word", "phrase")}
+    if kind == "word":
+        body |= {"risk": visit.form.get("risk", ""), "phrase": ""}
+    path = f"/moderation-cases/{segment(case_id)}/proposals"
+    try:
+        await visit.api.send("POST", path, ProposalRow, body)
+    except ApiRefusal as refusal:
+        return await _case(visit, renderer, case_id, refusal)
+    return RedirectResponse(visit.link(PROPOSALS), 303)
 
 
 async def _act(
@@ -237,4 +259,5 @@ PAGES: Pages = {
     ("POST", f"{CASE}/claim"): claim,
     ("POST", f"{CASE}/return"): give_back,
     ("POST", f"{CASE}/decide"): decide,
+    ("POST", f"{CASE}/propose"): propose,
 }
