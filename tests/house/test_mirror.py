@@ -281,6 +281,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/database/audit_tables.py": DECLARATIONS,
     "infra/config/audit.py": DECLARATIONS,
     "infra/config/crypto.py": DECLARATIONS,
+    "infra/config/key_store.py": "wiring/test_key_stores.py",
     "control/audit/bundle.py": "cli/test_audit_verify.py",
     "infra/migrations/versions/0031_audit_calls_waiting.py": "infra/test_migrations.py",
     "control/audit/reconciliation.py": "control/api/test_audit_log.py",

@@ -168,7 +168,7 @@ _ALIBABA_LABELS = {"block": "political_n", "review": "pt_to_contact"}
 
 def _alibaba(cloud: Cloud, target: str, headers: Mapping[str, str], body: bytes) -> Any:
     url = urlsplit(target)
-    _check_acs(cloud, url.path, url.query, headers, body)
+    check_acs(cloud, url.path, url.query, headers, body)
     form = dict(parse_qsl(url.query)) | dict(parse_qsl(body.decode(), keep_blank_values=True))
     if headers["x-acs-version"] != "2022-03-02" or "Service" not in form:
         raise Refusal(400, {"Code": "MissingService", "Message": "Service is mandatory."})
@@ -227,9 +227,7 @@ def _alibaba_text(cloud: Cloud, parameters: Mapping[str, str], most: int) -> Any
     return {"Code": 200, "Message": "OK", "RequestId": "r-green", "Data": data}
 
 
-def _check_acs(
-    cloud: Cloud, path: str, query: str, headers: Mapping[str, str], body: bytes
-) -> None:
+def check_acs(cloud: Cloud, path: str, query: str, headers: Mapping[str, str], body: bytes) -> None:
     found = re.fullmatch(
         r"ACS3-HMAC-SHA256 Credential=(\S+?),SignedHeaders=(\S+?),Signature=([0-9a-f]{64})",
         headers.get("authorization", ""),
@@ -261,7 +259,7 @@ _TENCENT_IMAGE = {"BizType", "DataId", "FileContent", "FileUrl", "Interval", "Ma
                   "Device", "Type", "BizTag"}  # fmt: skip
 
 
-def _tencent_error(code: str) -> Refusal:
+def tencent_error(code: str) -> Refusal:
     return Refusal(
         200, {"Response": {"Error": {"Code": code, "Message": "-"}, "RequestId": "r-err"}}
     )
@@ -271,15 +269,15 @@ def _tencent(cloud: Cloud, target: str, headers: Mapping[str, str], body: bytes)
     action = headers["x-tc-action"]
     service = {"TextModeration": "tms", "ImageModeration": "ims"}.get(action)
     if service is None:
-        raise _tencent_error("InvalidAction")
-    _check_tc3(cloud, service, headers, body)
+        raise tencent_error("InvalidAction")
+    check_tc3(cloud, service, headers, body)
     fields = json.loads(body)
     if unknown := fields.keys() - (_TENCENT_TEXT if service == "tms" else _TENCENT_IMAGE):
-        raise _tencent_error(f"UnknownParameter.{sorted(unknown)[0]}")
+        raise tencent_error(f"UnknownParameter.{sorted(unknown)[0]}")
     if not re.fullmatch(r"[A-Za-z0-9_\-@#]{0,64}", fields.get("DataId") or ""):
-        raise _tencent_error("InvalidParameterValue.InvalidDataId")
+        raise tencent_error("InvalidParameterValue.InvalidDataId")
     if _limited(cloud):
-        raise _tencent_error("RequestLimitExceeded")
+        raise tencent_error("RequestLimitExceeded")
     answer = {"RequestId": "r-tms", "Suggestion": "Pass", "Label": "Normal", "Score": 0,
               "SubLabel": "", "DataId": fields.get("DataId"), "DetailResults": None}  # fmt: skip
     if service == "ims":
@@ -287,9 +285,9 @@ def _tencent(cloud: Cloud, target: str, headers: Mapping[str, str], body: bytes)
     try:
         text = base64.b64decode(fields["Content"], validate=True).decode()
     except ValueError:
-        raise _tencent_error("InvalidParameterValue.ErrTextContentType") from None
+        raise tencent_error("InvalidParameterValue.ErrTextContentType") from None
     if len(text) > 10_000:
-        raise _tencent_error("InvalidParameterValue.ErrTextContentLen")
+        raise tencent_error("InvalidParameterValue.ErrTextContentLen")
     whole, shift = text, 0
     if session := fields.get("SessionId"):
         whole = cloud.sessions[session] = (cloud.sessions[session] + text)[-10_000:]
@@ -310,7 +308,7 @@ def _tencent(cloud: Cloud, target: str, headers: Mapping[str, str], body: bytes)
 
 def _tencent_image(fields: Mapping[str, Any]) -> dict[str, Any]:
     if bool(fields.get("FileContent")) == bool(fields.get("FileUrl")):
-        raise _tencent_error("InvalidParameterValue.InvalidContent")
+        raise tencent_error("InvalidParameterValue.InvalidContent")
     if fields.get("FileUrl"):
         bad = "bad" in fields["FileUrl"]
     else:
@@ -323,19 +321,21 @@ def _tencent_image(fields: Mapping[str, Any]) -> dict[str, Any]:
             "LabelResults": [found], "RequestId": "r-ims"}  # fmt: skip
 
 
-def _check_tc3(cloud: Cloud, service: str, headers: Mapping[str, str], body: bytes) -> None:
+def check_tc3(
+    cloud: Cloud, service: str, headers: Mapping[str, str], body: bytes, version: str = "2020-12-29"
+) -> None:
     found = re.fullmatch(
         r"TC3-HMAC-SHA256 Credential=(\S+?)/(\S+?)/(\w+)/tc3_request, SignedHeaders=(\S+?), "
         r"Signature=([0-9a-f]{64})",
         headers.get("authorization", ""),
     )
     if found is None:
-        raise _tencent_error("AuthFailure.InvalidAuthorization")
+        raise tencent_error("AuthFailure.InvalidAuthorization")
     if found[1] != ACCESS:
-        raise _tencent_error("AuthFailure.SecretIdNotFound")
+        raise tencent_error("AuthFailure.SecretIdNotFound")
     stamp = headers["x-tc-timestamp"]
     if abs(time.time() - int(stamp)) > _SKEW_MAX_S:
-        raise _tencent_error("AuthFailure.SignatureExpire")
+        raise tencent_error("AuthFailure.SignatureExpire")
     day = time.strftime("%Y-%m-%d", time.gmtime(int(stamp)))
     key = _mac(_mac(_mac(b"TC3" + SECRET.encode(), day), service), "tc3_request")
     canonical = _canonical("/", "", headers, found[4], body)
@@ -343,9 +343,9 @@ def _check_tc3(cloud: Cloud, service: str, headers: Mapping[str, str], body: byt
     text = f"TC3-HMAC-SHA256\n{stamp}\n{scope}\n{_sha(canonical.encode())}"
     right = (day, service) == (found[2], found[3]) and _mac(key, text).hex() == found[5]
     if not right or cloud.fault == "unjust":
-        raise _tencent_error("AuthFailure.SignatureFailure")
-    if headers.get("x-tc-version") != "2020-12-29" or not headers.get("x-tc-region"):
-        raise _tencent_error("NoSuchVersion")
+        raise tencent_error("AuthFailure.SignatureFailure")
+    if headers.get("x-tc-version") != version or not headers.get("x-tc-region"):
+        raise tencent_error("NoSuchVersion")
 
 
 # --- Baidu -------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ _HUAWEI_EVENTS = {"nickname", "title", "article", "comment", "barrage", "search"
 
 
 def _huawei(cloud: Cloud, target: str, headers: Mapping[str, str], body: bytes) -> Any:
-    _check_sdk(cloud, target, headers, body)
+    check_sdk(cloud, target, headers, body)
     if target != f"/v3/{PROJECT}/moderation/text":
         raise Refusal(404, {"error_code": "APIG.0101", "error_msg": "no such API"})
     if _limited(cloud):
@@ -420,7 +420,7 @@ def _huawei(cloud: Cloud, target: str, headers: Mapping[str, str], body: bytes) 
     return {"request_id": "r-huawei", "result": result}
 
 
-def _check_sdk(cloud: Cloud, target: str, headers: Mapping[str, str], body: bytes) -> None:
+def check_sdk(cloud: Cloud, target: str, headers: Mapping[str, str], body: bytes) -> None:
     found = re.fullmatch(
         r"SDK-HMAC-SHA256 Access=(\S+?), SignedHeaders=(\S+?), Signature=([0-9a-f]{64})",
         headers.get("authorization", ""),

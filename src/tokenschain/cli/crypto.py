@@ -55,8 +55,10 @@ def crypto_inventory(output_format: Output = Format.TABLE) -> None:
     Needs the data folder and the database of control. A key is named by its fingerprint.
     """
     from tokenschain.control.crypto_inventory import inventory  # noqa: PLC0415 - gateways do without
+    from tokenschain.wiring import key_stores  # noqa: PLC0415
 
-    rows = [one._asdict() for one in inventory(config.load())]
+    settings = config.load()
+    rows = [one._asdict() for one in inventory(settings, key_stores.store_of(settings))]
     tables.show(rows, ("what", "algorithm", "key", "rows"), output_format)
 
 
@@ -67,9 +69,30 @@ def crypto_reseal() -> None:
     What is not sealed anew can be read as well; digests of keys stay until the keys are rotated.
     """
     from tokenschain.control import resealing  # noqa: PLC0415 - gateways do without
+    from tokenschain.wiring import key_stores  # noqa: PLC0415
 
     settings = config.load()
-    count = resealing.reseal_machine(settings)
+    count = resealing.reseal_machine(settings, key_stores.store_of(settings))
     said = told("{count} texts are sealed with the suite {suite}", count=str(count),
                 suite=settings.crypto.suite)  # fmt: skip
+    console.print(said, highlight=False, markup=False)
+
+
+@crypto.command("wrap")
+def crypto_wrap(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Take it out again, to move it to another key store.")
+    ] = False,
+) -> None:
+    """Put the master key under the key store of the settings, on this machine.
+
+    What is sealed stays as it is, and running processes need no restart for it.
+    """
+    from tokenschain.wiring import key_stores  # noqa: PLC0415
+
+    settings = config.load()
+    count = key_stores.wrap(settings, clear=clear)
+    kind = "file" if clear else settings.key_store.kind
+    said = told("{count} keys in the key store {kind}: {path}", count=str(count), kind=kind,
+                path=str(settings.master_key_path))  # fmt: skip
     console.print(said, highlight=False, markup=False)

@@ -15,7 +15,7 @@ from tokenschain.cli.language import told
 from tokenschain.cli.output import console
 from tokenschain.cli.tables import Format, Output
 from tokenschain.infra import config
-from tokenschain.infra.security import rotation, secrets
+from tokenschain.infra.security import rotation, secret_files, secrets
 from tokenschain.infra.security.rotation import RotatedSecret, Stage
 from tokenschain.infra.security.suite import suite_named
 
@@ -67,13 +67,16 @@ def secrets_rotate(
     file. Running processes need no restart. Before the new secret is used, and before the old one
     is forgotten, it waits until gateways and controls report that they have the new one.
     """
+    from tokenschain.wiring import key_stores  # noqa: PLC0415 - reaches for clouds and devices
+
     settings = config.load()
     master = secret is RotatedSecret.MASTER
     path = settings.master_key_path if master else settings.internal_secret_path
+    store = key_stores.store_of(settings) if master else secret_files.CLEAR
     for step in Stage if stage is None else (stage,):
         if not force:
-            _until_reported(settings, secret, path, step)
-        rotation.go(path, step)
+            _until_reported(settings, secret, path, step, store)
+        rotation.go(path, step, store)
         if step is not Stage.FINISH and (master or stage is None):
             # Who reports nothing has to know of it, too, before the next step is taken.
             time.sleep(rotation.NOTICED_S)
@@ -81,28 +84,34 @@ def secrets_rotate(
             from tokenschain.control import resealing  # noqa: PLC0415 - gateways do without
 
             if stage is None and not force:
-                _until_reported(settings, secret, path, Stage.FINISH)
-            count = resealing.reseal_machine(settings)
+                _until_reported(settings, secret, path, Stage.FINISH, store)
+            count = resealing.reseal_machine(settings, store)
             console.print(f"{count} sealed texts are sealed with the new key", highlight=False)
         console.print(f"{step}: done, {path}", highlight=False, soft_wrap=True)
 
 
 def _until_reported(
-    settings: config.Settings, secret: RotatedSecret, path: Path, step: Stage
+    settings: config.Settings,
+    secret: RotatedSecret,
+    path: Path,
+    step: Stage,
+    store: secret_files.KeyStore,
 ) -> None:
     """Wait before a stage until all processes that report their secrets are ready for it."""
     from tokenschain.control import secret_reports  # noqa: PLC0415 - gateways do without
 
-    wanted = rotation.new_fingerprint(path) if step is not Stage.ADD else None
+    wanted = rotation.new_fingerprint(path, store) if step is not Stage.ADD else None
     in_force = step is Stage.FINISH
     if wanted is not None and in_force is rotation.is_in_use(path):
         secret_reports.until_reported(settings, secret, wanted, in_force=in_force)
 
 
 def _vault() -> secrets.Vault:
+    from tokenschain.wiring import key_stores  # noqa: PLC0415 - reaches for clouds and devices
+
     settings = config.load()
     suite = suite_named(settings.crypto.suite)
-    return secrets.Vault(settings.vault_path, settings.master_key_path, suite)
+    return key_stores.vault(settings, suite)
 
 
 class Credential(StrEnum):

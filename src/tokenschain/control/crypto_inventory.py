@@ -16,7 +16,7 @@ from tokenschain.infra.database.content_tables import call_contents, content_key
 from tokenschain.infra.database.tables import api_keys, recovery_codes, sign_ups, tokens, users
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.pack_signatures import SM2_MARK
-from tokenschain.infra.security.secret_files import SecretFileRefused
+from tokenschain.infra.security.secret_files import CLEAR, KeyStore, SecretFileRefused
 from tokenschain.infra.security.suite import DUAL, GM, INTERNATIONAL, suite_named
 
 _SEALING = {INTERNATIONAL.sealed_version: "AES-256-GCM", GM.sealed_version: "SM4-GCM"}
@@ -39,9 +39,10 @@ class Protected(NamedTuple):
     """None for what is not stored as rows."""
 
 
-def inventory(settings: Settings) -> list[Protected]:
+def inventory(settings: Settings, store: KeyStore = CLEAR) -> list[Protected]:
     """Of this machine's files, and of the database where it is made already."""
-    master, internal = _key_of(settings.master_key_path), _key_of(settings.internal_secret_path)
+    master = _key_of(settings.master_key_path, store)
+    internal = _key_of(settings.internal_secret_path)
     found = list(_of_files(settings.vault_path, master))
     engine = db.connect(settings.database_url)
     try:
@@ -105,8 +106,8 @@ def _sealing(version: bytes) -> str:
     return _SEALING.get(version, "of an earlier version" if version == b"\x01" else "unknown")
 
 
-def _key_of(path: Path) -> str:
+def _key_of(path: Path, store: KeyStore = CLEAR) -> str:
     try:
-        return secret_files.fingerprints(secret_files.read(path))[0]
+        return secret_files.fingerprints(secret_files.read(path, store))[0]
     except (OSError, SecretFileRefused):
         return ""

@@ -22,7 +22,12 @@ from tokenschain.infra.database.tables import (
     users,
 )
 from tokenschain.infra.security import secrets
-from tokenschain.infra.security.secret_files import SecretFile, SecretFileRefused
+from tokenschain.infra.security.secret_files import (
+    CLEAR,
+    KeyStore,
+    SecretFile,
+    SecretFileRefused,
+)
 from tokenschain.infra.security.suite import Place, Sealable, Sealer, Unsealable, suite_named
 
 BATCH_ROWS = 100
@@ -124,19 +129,19 @@ def reseal(
     return Resealed(count, unreadable)
 
 
-def reseal_machine(settings: Settings) -> int:
+def reseal_machine(settings: Settings, store: KeyStore = CLEAR) -> int:
     """Seal anew what this machine has: its credentials, and the database where it is control's.
 
     Raises:
         SecretFileRefused: something opens with no key of the file, which still holds the old one.
     """
     suite = suite_named(settings.crypto.suite)
-    count = secrets.Vault(settings.vault_path, settings.master_key_path, suite).reseal()
+    count = secrets.Vault(settings.vault_path, settings.master_key_path, suite, store).reseal()
     engine = db.connect(settings.database_url)
     try:
         if not db.is_made(engine):
             return count
-        sealer = secrets.master_sealer(SecretFile(settings.master_key_path), suite)
+        sealer = secrets.master_sealer(SecretFile(settings.master_key_path, store=store), suite)
         found = reseal(engine, sealer)
     finally:
         engine.dispose()

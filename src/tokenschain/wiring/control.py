@@ -69,6 +69,7 @@ from tokenschain.providers.upstream_tester import HttpUpstreamTester
 from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.exchange import Exchange
 from tokenschain.wire.server import HttpServer, Limits
+from tokenschain.wiring import key_stores
 from tokenschain.wiring.machine import want_semantic
 
 _DRAIN_MAX_S = 5
@@ -106,7 +107,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
     """Control's parts over the database."""
     report = egress.report
     suite = self_test.suite_in_force(settings.crypto.suite)
-    master = SecretFile(settings.master_key_path, report)
+    master = key_stores.master_key(settings, report)
     sealer = secrets.master_sealer(master, suite)
     resealing.bring_up_to_date(engine, sealer, report)
     internal = SecretFile(settings.internal_secret_path, report)
@@ -119,7 +120,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
     _follow(publisher, ledger.follow, cases.follow)
     _follow(publisher, partial(_want_semantic, settings.semantic_wanted_path, report))
     lease_manager = LeaseManager(engine)
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
+    vault = key_stores.vault(settings, suite)
     archive = ResponseArchive(
         engine, sealer, settings.database.response_ttl_s,
         settings.database.response_bytes_per_tenant_max,

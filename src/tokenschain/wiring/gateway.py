@@ -67,7 +67,7 @@ from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
-from tokenschain.infra.security import case_texts, rotation, secrets, self_test
+from tokenschain.infra.security import case_texts, rotation, self_test
 from tokenschain.infra.security.credentials import UpstreamCredentials
 from tokenschain.infra.security.secret_files import SecretFile, check_access, read_or_make
 from tokenschain.infra.security.suite import Sealer
@@ -82,6 +82,7 @@ from tokenschain.providers.openai_compat.reply_budget import ReplyBudget
 from tokenschain.providers.vendor_table import VENDORS, vendor_of
 from tokenschain.wire.client import ClientError
 from tokenschain.wire.server import HttpServer, Limits
+from tokenschain.wiring import key_stores
 
 _LEAVE_METRICS_S = 1.0
 _REFRESH_KEYS_S = 2.0
@@ -185,7 +186,7 @@ class GatewayWorker:
         allowed = [ip_network(network) for network in networks]
         self._image_client = self._egress.client(tls=tls, resolver=PublicResolver(allowed))
         self._outside = self._egress.outside_client()
-        self._vault = secrets.Vault(settings.vault_path, settings.master_key_path, self._suite)
+        self._vault = key_stores.vault(settings, self._suite)
         self._secret_of = UpstreamCredentials(
             self._suite, self._secrets, self._vault, self._served, self._report
         ).find

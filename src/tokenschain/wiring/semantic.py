@@ -40,6 +40,7 @@ from tokenschain.semantic.service import SemanticService
 from tokenschain.semantic.verifier import Verifier
 from tokenschain.wire.client import HttpClient
 from tokenschain.wire.server import HttpServer
+from tokenschain.wiring import key_stores
 
 SAVE_EVERY_S = 60.0
 _DRAIN_MAX_S = 2
@@ -60,7 +61,7 @@ async def _semantic(settings: Settings) -> None:
     suite = self_test.suite_in_force(settings.crypto.suite)
     report = log.EventLog(logger)
     shared_secrets = SecretFile(settings.internal_secret_path, report)
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
+    vault = key_stores.vault(settings, suite)
     egress = Egress(settings, report)
     egress.hold()
     client = egress.client()

@@ -86,10 +86,10 @@ def examine(settings: config.Settings, offline: bool) -> Iterator[CheckResult]:
     """
     from tokenschain.cli.doctor import machine_checks, platform_checks  # noqa: PLC0415 - as above
     from tokenschain.infra import catalog_file  # noqa: PLC0415
-    from tokenschain.infra.security import secrets  # noqa: PLC0415
+    from tokenschain.wiring import key_stores  # noqa: PLC0415
 
     suite = suite_named(settings.crypto.suite)
-    vault = secrets.Vault(settings.vault_path, settings.master_key_path, suite)
+    vault = key_stores.vault_or_closed(settings, suite)
     gateways = () if offline else tuple(platform_checks.running_gateways(settings))
     machine = machine_checks.ThisMachine(
         settings, catalog_file.load(), vault, gateways, running=not offline

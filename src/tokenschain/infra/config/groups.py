@@ -19,6 +19,7 @@ from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.zones import ZONES, Zone
 from tokenschain.infra.config.audit import AuditSettings
 from tokenschain.infra.config.crypto import CryptoSettings
+from tokenschain.infra.config.key_store import KeyStoreSettings
 from tokenschain.infra.config.moderation import ModerationSettings
 from tokenschain.infra.config.server import ServerSettings
 from tokenschain.infra.config.sign_in import OidcSettings, SignUpSettings
@@ -537,6 +538,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis: RedisSettings = RedisSettings()
     secrets: SecretsSettings = SecretsSettings()
     crypto: CryptoSettings = CryptoSettings()
+    key_store: KeyStoreSettings = KeyStoreSettings()
     journal: JournalSettings = JournalSettings()
     audit: AuditSettings = AuditSettings()
     alerts: AlertsSettings = AlertsSettings()

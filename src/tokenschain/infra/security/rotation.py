@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tokenschain.infra.security import secret_files
-from tokenschain.infra.security.secret_files import SecretFileRefused
+from tokenschain.infra.security.secret_files import CLEAR, KeyStore, SecretFileRefused
 
 NOTICED_S = 3 * secret_files.REREAD_S
 """Within this every running process that reads the file works with its change."""
@@ -43,9 +43,9 @@ class Stage(StrEnum):
     """The old one is forgotten."""
 
 
-def new_fingerprint(path: Path) -> str | None:
+def new_fingerprint(path: Path, store: KeyStore = CLEAR) -> str | None:
     """Of the new secret of a rotation that is under way; None where none is."""
-    found, note = secret_files.read(path), secret_files.note_of(path)
+    found, note = secret_files.read(path, store), secret_files.note_of(path)
     names = secret_files.fingerprints(found)
     return {_WAITS: names[-1], _FORMER: names[0]}.get(note)
 
@@ -55,18 +55,18 @@ def is_in_use(path: Path) -> bool:
     return secret_files.note_of(path) == _FORMER
 
 
-def go(path: Path, stage: Stage) -> None:
+def go(path: Path, stage: Stage, store: KeyStore = CLEAR) -> None:
     """Bring a secret file to a stage.
 
     Raises:
         SecretFileRefused: it does not stand where this stage begins, or cannot be changed.
     """
-    found, note = secret_files.read(path), secret_files.note_of(path)
+    found, note = secret_files.read_lines(path), secret_files.note_of(path)
     match stage:
         case Stage.ADD:
             if len(found) > 1:
                 raise SecretFileRefused(f"a rotation of {path} is under way: go on with --stage")
-            secret_files.write(path, (*found, secret_files.new_secret()), _WAITS)
+            secret_files.write(path, (*found, store.wrap(secret_files.new_secret())), _WAITS)
         case Stage.USE:
             if note == _FORMER:
                 return  # it is; what is sealed may not be yet

@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from tokenschain.infra.security import prescribed
 
@@ -22,6 +23,8 @@ SECRETS_MAX = 4
 REREAD_S = 1.0
 """How often a running process looks whether its file has changed."""
 FINGERPRINT_CHARACTERS = 8
+WRAPPED = "wrapped:"
+"""Begins the lines that a key store wrapped; its name follows."""
 _BYTES_MAX = 65_536
 _COMMENT = "#"
 _NOT_OWNERS = stat.S_IRWXG | stat.S_IRWXO
@@ -32,21 +35,72 @@ class SecretFileRefused(Exception):
     """A secret file is weak or open to others; the text says what to do and holds no secret."""
 
 
-def read(path: Path) -> tuple[str, ...]:
+class KeyStore(Protocol):
+    """Wraps the secrets of a file, which by itself is worth nothing then."""
+
+    def wrap(self, secret: str) -> str:
+        """The line that stands in the file.
+
+        Raises:
+            SecretFileRefused: the store does not do it; the text says why.
+        """
+
+    def unwrap(self, line: str) -> str:
+        """The secret of a line.
+
+        Raises:
+            SecretFileRefused: see `wrap`; or another store wrapped it, or none did.
+        """
+
+
+class _Clear:
+    """The secrets stand in the file as they are."""
+
+    def wrap(self, secret: str) -> str:
+        """See `KeyStore`."""
+        return secret
+
+    def unwrap(self, line: str) -> str:
+        """See `KeyStore`."""
+        if line.startswith(WRAPPED):
+            kind = line.removeprefix(WRAPPED).partition(":")[0]
+            raise SecretFileRefused(f"the key store `{kind}` wrapped it: see `key_store.kind`")
+        return line
+
+
+CLEAR: KeyStore = _Clear()
+
+
+def read(path: Path, store: KeyStore = CLEAR) -> tuple[str, ...]:
     """The secrets of a file, the one in force first.
 
     Raises:
         FileNotFoundError: there is none.
-        SecretFileRefused: it is too short, too long, or others may read or change it.
+        SecretFileRefused: it is too short, too long, or others may read or change it; or the store
+            does not unwrap it.
+    """
+    lines = read_lines(path)
+    try:
+        found = tuple(store.unwrap(line) for line in lines)
+    except SecretFileRefused as error:
+        raise SecretFileRefused(f"{path}: {error}") from None
+    if min(map(len, found)) < CHARACTERS_MIN:
+        raise SecretFileRefused(
+            f"{path} holds a secret of fewer than {CHARACTERS_MIN} characters: {_REMEDY}"
+        )
+    return found
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """The lines of a file as they stand there, wrapped or not.
+
+    Raises:
+        FileNotFoundError, SecretFileRefused: see `read`.
     """
     lines = [line.strip() for line in _text_of(path).splitlines()]
     found = tuple(line for line in lines if line and not line.startswith(_COMMENT))
     if not found or len(found) > SECRETS_MAX:
         raise SecretFileRefused(f"{path} holds no secret, or more than {SECRETS_MAX}: {_REMEDY}")
-    if min(map(len, found)) < CHARACTERS_MIN:
-        raise SecretFileRefused(
-            f"{path} holds a secret of fewer than {CHARACTERS_MIN} characters: {_REMEDY}"
-        )
     return found
 
 
@@ -128,24 +182,24 @@ def _check_access(path: Path, found: os.stat_result) -> None:
         )
 
 
-def read_or_make(path: Path) -> tuple[str, ...]:
+def read_or_make(path: Path, store: KeyStore = CLEAR) -> tuple[str, ...]:
     """The secrets in a file, made with 256 random bits the first time.
 
     Raises:
         SecretFileRefused: see `read`.
     """
     try:
-        return read(path)
+        return read(path, store)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = _written_aside(path, [new_secret()])
+        partial = _written_aside(path, [store.wrap(new_secret())])
         try:
             os.link(partial, path)  # the first of several starters wins
         except FileExistsError:
             pass
         finally:
             partial.unlink()
-        return read(path)
+        return read(path, store)
 
 
 def new_secret() -> str:
@@ -182,6 +236,23 @@ def _written_aside(path: Path, lines: Sequence[str]) -> Path:
     return partial
 
 
+class _Remembering:
+    """Asks a store once about each line: it may be far away."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self.wrap = store.wrap
+        self._unwrap = store.unwrap
+        self._known: dict[str, str] = {}
+
+    def unwrap(self, line: str) -> str:
+        """See `KeyStore`."""
+        if line not in self._known:
+            if len(self._known) >= SECRETS_MAX:
+                self._known.clear()
+            self._known[line] = self._unwrap(line)
+        return self._known[line]
+
+
 class SecretFile:
     """The secrets of a file as they stand now: a rotation needs no restart."""
 
@@ -190,6 +261,7 @@ class SecretFile:
         path: Path,
         report: Callable[[str, str], None] = lambda event, why: None,
         clock: Callable[[], float] = time.monotonic,
+        store: KeyStore = CLEAR,
     ) -> None:
         """
         Args:
@@ -202,7 +274,8 @@ class SecretFile:
         self._path = path
         self._report = report
         self._clock = clock
-        self._secrets = read_or_make(path)
+        self._store = _Remembering(store)
+        self._secrets = read_or_make(path, self._store)
         self._seen = self._look()
         self._next_s = clock() + REREAD_S
 
@@ -219,7 +292,7 @@ class SecretFile:
 
     def _reread(self) -> None:
         try:
-            self._secrets = read(self._path)
+            self._secrets = read(self._path, self._store)
         except (OSError, SecretFileRefused) as error:
             self._report("secret_file_refused", str(error))
 

@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 
 from tokenschain.infra.security import secret_files
-from tokenschain.infra.security.secret_files import SecretFile, SecretFileRefused
+from tokenschain.infra.security.secret_files import CLEAR, KeyStore, SecretFile, SecretFileRefused
 from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite, Unsealable
 
 API_KEY_PREFIX = "tc-"
@@ -34,10 +34,11 @@ class Vault:
     keep it on another medium (`master_key_file`) where that matters.
     """
 
-    def __init__(self, folder: Path, key_file: Path, suite: Suite) -> None:
+    def __init__(self, folder: Path, key_file: Path, suite: Suite, store: KeyStore = CLEAR) -> None:
         self._folder = folder
         self._key_file = key_file
         self._suite = suite
+        self._store = store
         self._key: SecretFile | None = None
         self._made: Sealer | None = None
 
@@ -99,6 +100,14 @@ class Vault:
         self._path(name).unlink(missing_ok=True)
         return found
 
+    def open(self) -> None:
+        """Have the master key now, not when a secret is needed first.
+
+        Raises:
+            SecretFileRefused: it cannot be had.
+        """
+        self._sealer()
+
     def _path(self, name: str) -> Path:
         if not SECRET_NAME.fullmatch(name):
             raise SecretMissing(f"{name[:40]!r} is no name for a secret: use A-Z a-z 0-9 . _ -")
@@ -107,7 +116,7 @@ class Vault:
     def _sealer(self) -> Sealer:
         # Made when it is needed first: who keeps no secrets here needs no key.
         if self._made is None:
-            self._key = SecretFile(self._key_file)
+            self._key = SecretFile(self._key_file, store=self._store)
             self._made = master_sealer(self._key, self._suite)
         return self._made
 
