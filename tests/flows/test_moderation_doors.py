@@ -1,6 +1,6 @@
 """Moderation at every door of the gateway: each route, each part, each way out of an answer.
 
-Whole calls over sockets. `PROOFS=full` runs as many streams as take minutes.
+Whole calls over sockets. `PROOFS=full` runs as many streams as take minutes, and says how far it is.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,14 +16,21 @@ import httpx
 import pytest
 
 from tests.core.formats.test_screened_texts import MARK, REQUESTS
-from tests.core.moderation.test_stream import BLOCKED, evaded, filling, pieces_of
+from tests.core.moderation.test_stream import (
+    BLOCKED,
+    PIECE_BYTES_MAX,
+    evaded,
+    filling,
+    pieces_of,
+)
 from tests.moderation_rules import NORMALIZER
+from tests.proofs import numbered
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.gateway.api.routes import ROUTES
 
-STREAMS = 20_000 if os.environ.get("PROOFS") == "full" else 240
+STREAMS = 5_000 if os.environ.get("PROOFS") == "full" else 240
 CUT_SHARE = 0.1
 """Of streams: each is a failure of an upstream, and those that fail all the time are not asked."""
 HARMLESS_SHARE = 0.2
@@ -79,7 +87,7 @@ class Doors(NamedTuple):
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     """A platform with two upstreams of one model, and a policy for everybody."""
-    said: dict[str, Any] = {"pieces": ["好"], "whole": ""}
+    said: dict[str, Any] = {"pieces": ["好"], "whole": "", "split": 0}
 
     def says(request: dict[str, Any], sim: dict[str, Any]) -> list[Any]:
         pieces, last = said["pieces"], request["messages"][-1]
@@ -87,7 +95,13 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
             return pieces
         return list(said["whole"][len(last["content"]) :])  # go on where the other one broke off
 
-    upstreams = UpstreamSimulator(), UpstreamSimulator()
+    class Chopping(UpstreamSimulator):
+        """Writes its events in pieces of as many bytes as are said."""
+
+        def _chunk(self, connection: socket.socket, data: bytes, sim: dict[str, Any]) -> None:
+            super()._chunk(connection, data, sim | {"split": said["split"]})
+
+    upstreams = Chopping(), Chopping()
     for one in upstreams:
         one.says = says  # type: ignore[method-assign]
     models = ["sim-chat", "sim-embed", "sim-rerank"]
@@ -261,10 +275,10 @@ def test_what_is_kept_of_a_blocked_answer_is_what_its_caller_had(doors: Doors) -
     assert BLOCKED[0][:4] not in strings_of(kept)
 
 
+@pytest.mark.timeout(7_200)
 def test_no_character_of_a_blocked_word_leaves_by_any_door(doors: Doors) -> None:
-    pick = random.Random(23)
     continued = 0
-    for number in range(STREAMS):
+    for number, pick in numbered("streams over sockets", STREAMS):
         door = pick.choice(("/v1/chat/completions", "/v1/messages", "/v1/responses"))
         channel = pick.choice(CHANNELS)
         word, before, after = pick.choice(BLOCKED), filling(pick), filling(pick)
@@ -272,10 +286,13 @@ def test_no_character_of_a_blocked_word_leaves_by_any_door(doors: Doors) -> None
         text = before + (PREFIX if is_harmless else evaded(word, pick)) + after
         if channel == "arguments":
             before, text = "", json.dumps({"a": text}, ensure_ascii=pick.random() < 0.5)
-        pieces = deltas_of(channel, pieces_of(text, pick))
+        pieces = deltas_of(
+            channel, list(filter(None, pieces_of(text, 1 + number % PIECE_BYTES_MAX)))
+        )
         cuts = channel == "content" and not is_harmless and pick.random() < CUT_SHARE
         if cuts:
             pieces = [*text[: pick.randint(1, len(text) - 1)], None]
+        doors.said["split"] = pick.choice((0, 0, pick.randint(1, 40)))
         doors.said.update(pieces=pieces, whole=text)
         reply = doors.post(door, request_of(door, channel))
         case = (number, door, channel, text, reply.text)

@@ -7,7 +7,7 @@ import quopri
 from collections.abc import Callable
 from urllib.parse import quote
 
-_TRADITIONAL = str.maketrans("违规测试词", "違規測試詞")
+TRADITIONAL = str.maketrans("违规测试词", "違規測試詞")
 
 
 def between(filler: str) -> Callable[[str], str]:
@@ -25,7 +25,7 @@ def second(form: Callable[[str], str]) -> Callable[[str], str]:
     return lambda word: word[0] + form(word[1]) + word[2:]
 
 
-_FILLERS = {
+FILLERS = {
     "spaces": " ", "wide spaces": "\u3000", "stars": "*", "lines": "\n", "bars": "|", "dots": "·",
     "underscores": "_", "zero width": "\u200b", "joiners": "\u200d", "right to left": "\u202e",
     "isolates": "\u2066", "emoji style": "\ufe0f", "combining": "\u0336", "enclosing": "\u20e3",
@@ -57,9 +57,9 @@ _ENCODED: dict[str, Callable[[str], str]] = {
     "base64 in URL": lambda word: quote(base64.b64encode(word.encode()).decode()),
     "escapes in base64": lambda word: base64.b64encode(ascii(word).encode()).decode(),
 }  # fmt: skip
-BETWEEN = {name: between(filler) for name, filler in _FILLERS.items()}
+BETWEEN = {name: between(filler) for name, filler in FILLERS.items()}
 """What a stream is screened for as well, character by character."""
-BETWEEN["traditional"] = lambda word: word.translate(_TRADITIONAL)
+BETWEEN["traditional"] = lambda word: word.translate(TRADITIONAL)
 IN_WHOLE_TEXTS = _MARKUP | _ENCODED
 EVASIONS = BETWEEN | IN_WHOLE_TEXTS
 LATIN: dict[str, Callable[[str], str]] = {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import random
 
+import pytest
+
+from tests.core.moderation.evasions import FILLERS, TRADITIONAL
 from tests.moderation_rules import rules_of, word
+from tests.proofs import numbered
 from tokenschain.core.moderation.personal_data import DataAction, DataKind, Replacements
 from tokenschain.core.moderation.stream import OutputRules, TextScreener, edited, screen_whole
 from tokenschain.core.moderation.verdict import Action, Level, RiskFinding
@@ -14,10 +19,12 @@ from tokenschain.core.moderation.verdict import Action, Level, RiskFinding
 BLOCKED = ("违规测试词甲", "禁句", "乙丙丁戊己庚辛壬癸子")
 PREFIXES = ("违规测试", "禁", "乙丙丁戊己庚辛壬")
 RULES = rules_of(*(word(one, match=2) for one in BLOCKED))
+PIECE_BYTES_MAX = 40
 STREAMS = 50_000 if os.environ.get("PROOFS") == "full" else 400
 _FILLING = "这里是一些平常的话，没有什么特别。Words too, and 12 numbers;\n"
-_BETWEEN = ("", "", " ", "*", "\u200b", "\ufe0f", "，", "\n", "🙂", "\u0301", "\U000e0041")
-_TRADITIONAL = str.maketrans("违规测试词", "違規測試詞")
+_BETWEEN = ("", "", "，", *FILLERS.values())
+_LONGEST = 60
+"""Characters before a word: each place in them is tried with each size of pieces."""
 
 
 def judge(one: RiskFinding) -> Action:
@@ -39,47 +46,43 @@ def sent(rules: OutputRules, pieces: list[str]) -> tuple[str, TextScreener]:
     return edited(whole[:left], screener.edits), screener
 
 
-def pieces_of(text: str, pick: random.Random) -> list[str]:
-    most = pick.choice((1, 2, 4, 40))
-    found = []
-    while text:
-        size = pick.randint(1, most)
-        found.append(text[:size])
-        text = text[size:]
-    return found
+def pieces_of(text: str, size: int) -> list[str]:
+    """A text in pieces of as many bytes; characters that are cut come with their last byte."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    data = text.encode()
+    return [decode(data[at : at + size]) for at in range(0, len(data), size)]
 
 
 def evaded(word: str, pick: random.Random) -> str:
     """A word as somebody writes it who does not want it found."""
     written = "".join(one + pick.choice(_BETWEEN) for one in word[:-1]) + word[-1]
-    return written.translate(_TRADITIONAL) if pick.random() < 0.3 else written
+    return written.translate(TRADITIONAL) if pick.random() < 0.3 else written
 
 
 def filling(pick: random.Random) -> str:
-    size = pick.randint(0, 60)
-    return "".join(pick.choice(_FILLING) for _ in range(size))
+    return "".join(pick.choice(_FILLING) for _ in range(pick.randint(0, _LONGEST)))
 
 
+@pytest.mark.timeout(3_600)
 def test_no_character_of_a_blocked_word_leaves_and_none_is_missed() -> None:
-    pick = random.Random(20)
     rules = OutputRules(RULES, judge)
-    for _ in range(STREAMS):
-        chosen = pick.choice(BLOCKED)
-        written = evaded(chosen, pick)
-        before = filling(pick)
-        pieces = pieces_of(before + written + filling(pick), pick)
+    for number, pick in numbered("streams", STREAMS):
+        written = evaded(pick.choice(BLOCKED), pick)
+        text = "".join(pick.choice(_FILLING) for _ in range(_LONGEST))
+        before, after = text[: number % _LONGEST], text[number % _LONGEST :]
+        pieces = pieces_of(before + written + after, 1 + number // _LONGEST % PIECE_BYTES_MAX)
         left, screener = sent(rules, pieces)
-        assert screener.blocked is not None, written
-        assert before.startswith(left), (before, left)
+        assert screener.blocked is not None, (number, written)
+        assert before.startswith(left), (number, before, left)
 
 
+@pytest.mark.timeout(3_600)
 def test_harmless_streams_are_whole_even_where_a_word_begins() -> None:
-    pick = random.Random(21)
     rules = OutputRules(RULES, judge)
-    for _ in range(STREAMS // 4):
+    for number, pick in numbered("harmless streams", STREAMS // 4):
         text = "".join(pick.choice(PREFIXES) + pick.choice(_FILLING) for _ in range(20))
-        left, screener = sent(rules, pieces_of(text, pick))
-        assert left == text and screener.blocked is None and not screener.findings
+        left, screener = sent(rules, pieces_of(text, 1 + number % PIECE_BYTES_MAX))
+        assert left == text and screener.blocked is None and not screener.findings, number
 
 
 def test_little_is_held_back() -> None:
@@ -121,7 +124,7 @@ def test_tokens_are_turned_back_at_every_chunking() -> None:
         for _ in range(4):
             at, between = pick.randrange(5), filling(pick) + pick.choice(("", "[", "⟦", "【注】"))
             meant, written = meant + between + numbers[at], written + between + tokens[at]
-        left, _ = sent(rules, pieces_of(written, pick))
+        left, _ = sent(rules, pieces_of(written, pick.randint(1, 12)))
         assert left == meant
 
 
