@@ -56,7 +56,7 @@ cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start 
 
 PROOFS := tests/translation tests/security tests/control/configuration tests/core/moderation tests/infra/security tests/flows/test_moderation_doors.py tests/e2e/test_several_gateways.py
 proofs: $(VENV)/dev  ## Try 10,000 conversations, 50,000 streams, 100,000 records, 50,000 calls of intruders and more
-	PROOFS=full $(BIN)/python -m pytest $(PROOFS) --timeout 3600
+	PROOFS=full $(BIN)/python -m pytest $(PROOFS) --timeout 3600 --capture=no
 
 check: $(VENV)/dev  ## Lint, types, layers, unsafe calls
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from tokenschain.core import data_class
+
 PLATFORM = "*"
 """Of a binding's tenant: every tenant, and what belongs to none."""
 
@@ -108,9 +110,10 @@ class KeyGrant(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why none of its calls are served: its tenant or project is closed."""
 
     def of_classes(self, names: Iterable[str]) -> KeyGrant:
-        """The same key for a call whose content is of other data classes, too."""
+        """The same key for a call whose content is of other data classes, too: the highest grade
+        of all holds."""
         own = self.data_class.split(CLASSES_APART) if self.data_class else ()
-        joined = CLASSES_APART.join(sorted({*own, *names}))
+        joined = CLASSES_APART.join(sorted(data_class.in_force({*own, *names})))
         return msgspec.structs.replace(self, data_class=joined)
 
     @property

@@ -106,8 +106,10 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         dict[DataKind, Annotated[str, Meta(pattern=r"^[\w-]{1,32}\Z")]],
         Meta(
             description="The data class of a request in which personal data of a kind is found: it "
-            "goes only where `routing.residency` lets `class/NAME` go, beside the class of its "
-            "key, and is neither cached nor stored."
+            "goes only where `routing.residency` lets `class/NAME` go, and is neither cached nor "
+            "stored unless it is `general`. Of `general`, `personal`, `sensitive`, `important` and "
+            "`core`, in this order, the highest holds, be it the class of its key; classes of "
+            "other names hold beside it."
         ),
     ] = {}
     words: Annotated[

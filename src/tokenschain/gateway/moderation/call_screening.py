@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tokenschain.core import data_class
 from tokenschain.core.call import Call, Deliverable, Opened, ResponseWriter
 from tokenschain.core.call_record import MODEL_CHARACTERS_MAX, fitting
 from tokenschain.core.errors import ApiError
@@ -219,12 +220,14 @@ class CallScreening:
         return edits
 
     def _classify(self, call: Call) -> None:
-        """The call's data is of the classes that were found: it goes where they may all go, and
-        nothing of it is kept."""
+        """The call's data is of the classes that were found: it goes where the highest may go,
+        and nothing of it is kept if that is more than general."""
         self.caller = self.caller.of_classes(self._classes)
-        self.may_cache = False
-        for name in sorted(self._classes):
+        for name in sorted(data_class.in_force(self._classes)):
             self._note(Action.PASS, f"data_class:{name}")
+        if data_class.may_be_kept(self._classes):
+            return
+        self.may_cache = False
         if call.parsed.kept_input:
             call.parsed = msgspec.structs.replace(call.parsed, kept_input=b"")
             call.dropped = (*call.dropped, "store")
