@@ -34,7 +34,7 @@ from tokenschain.control.billing import rejected_records
 from tokenschain.core.gateway_status import GatewayStatus, RefusedKey, RefusedRevision
 from tokenschain.infra import config, hardening
 from tokenschain.infra.database import engine as db
-from tokenschain.infra.security import secret_files
+from tokenschain.infra.security import secret_files, self_test
 
 LONG = "0123456789abcdef" * 3
 
@@ -255,6 +255,28 @@ FAULTS: dict[Callable[[Place], None], tuple[str, Verdict, str]] = {
     model_not_pulled: ("engine", Verdict.FAIL, "model my-model is not pulled"),
     catalog_old: ("catalog", Verdict.WARN, "of 2026-01-01"),
 }
+
+
+def test_cryptography_that_does_not_work_is_found(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> tuple[Verdict, str]:
+        (found,) = [
+            one for one in examine(config.load(), offline=True) if one.check == "cryptography"
+        ]
+        return found.verdict, found.said
+
+    verdict, text = said()
+    assert verdict is Verdict.OK and "suite international, key store file" in text
+    assert "RFC 8998" in text
+    place.set("KEY_STORE__KIND", "passphrase")
+    verdict, text = said()
+    assert verdict is Verdict.FAIL and "key_store.passphrase" in text
+    place.set("KEY_STORE__KIND", "file")
+    monkeypatch.setattr(self_test, "_sm2", lambda: False)
+    place.set("CRYPTO__SUITE", "dual")
+    verdict, text = said()
+    assert verdict is Verdict.FAIL and "SM2" in text
 
 
 FOLLOWED = (unknown_provider, folder_is_a_file)

@@ -282,6 +282,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/config/audit.py": DECLARATIONS,
     "infra/config/crypto.py": DECLARATIONS,
     "infra/config/key_store.py": "wiring/test_key_stores.py",
+    "cli/doctor/crypto_check.py": "cli/test_doctor.py",
     "control/audit/bundle.py": "cli/test_audit_verify.py",
     "infra/migrations/versions/0031_audit_calls_waiting.py": "infra/test_migrations.py",
     "control/audit/reconciliation.py": "control/api/test_audit_log.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,13 @@ from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.content_tables import call_contents, content_keys
 from tokenschain.infra.database.tables import api_keys, recovery_codes, sign_ups, tokens, users
 from tokenschain.infra.security import secret_files
+from tokenschain.infra.security.certificates import gm_cipher_suites
 from tokenschain.infra.security.pack_signatures import SM2_MARK
 from tokenschain.infra.security.secret_files import CLEAR, KeyStore, SecretFileRefused
 from tokenschain.infra.security.suite import DUAL, GM, INTERNATIONAL, suite_named
 
 _SEALING = {INTERNATIONAL.sealed_version: "AES-256-GCM", GM.sealed_version: "SM4-GCM"}
+_WRAPPING = {"file": "in clear, by file rights", "sdf": "SM4 by a device (GM/T 0018)"}
 _CHECKPOINTS = {GM.name: "SM2", DUAL: "Ed25519, SM2"}
 _DIGESTS = (("API keys", api_keys.c.key_hash), ("tokens and sessions", tokens.c.token_hash),
             ("recovery codes", recovery_codes.c.code_hash),
@@ -99,6 +102,10 @@ def _of_channels(settings: Settings, internal: str) -> Iterator[Protected]:
     for key in settings.moderation.pack_keys:
         algorithm = "SM2" if key.startswith(SM2_MARK) else "Ed25519"
         yield Protected("moderation packs", algorithm, key[:12], None)
+    store = settings.key_store.kind
+    yield Protected("master key: key store", _WRAPPING.get(store, store), "", None)
+    suites = ", ".join(gm_cipher_suites()) or f"none in {ssl.OPENSSL_VERSION}"
+    yield Protected("TLS: suites of RFC 8998", suites, "", None)
     yield Protected("names by content, not for protection", "SHA-256", "", None)
 
 

@@ -84,7 +84,11 @@ def examine(settings: config.Settings, offline: bool) -> Iterator[CheckResult]:
     Args:
         offline: leave the running platform out.
     """
-    from tokenschain.cli.doctor import machine_checks, platform_checks  # noqa: PLC0415 - as above
+    from tokenschain.cli.doctor import (  # noqa: PLC0415 - as above
+        crypto_check,
+        machine_checks,
+        platform_checks,
+    )
     from tokenschain.infra import catalog_file  # noqa: PLC0415
     from tokenschain.wiring import key_stores  # noqa: PLC0415
 
@@ -95,6 +99,7 @@ def examine(settings: config.Settings, offline: bool) -> Iterator[CheckResult]:
         settings, catalog_file.load(), vault, gateways, running=not offline
     )
     yield from _run(machine_checks.MACHINE_CHECKS.items(), machine)
+    yield from _run([("cryptography", crypto_check.check_cryptography)], machine)
     if not offline:
         running = platform_checks.ask(machine)
         yield from _run(platform_checks.PLATFORM_CHECKS.items(), running)

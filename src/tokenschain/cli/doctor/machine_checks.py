@@ -121,10 +121,11 @@ def check_disk(machine: ThisMachine, found: Findings) -> None:
 def check_secret_files(machine: ThisMachine, found: Findings) -> None:
     """The platform's own secrets: strong, read by their owner only, no rotation left half done."""
     settings = machine.settings
-    for path in (
-        settings.internal_secret_path, settings.master_key_path, settings.metrics_token_path,
-        settings.operator_token_path,
-    ):  # fmt: skip
+    paths = [settings.internal_secret_path, settings.metrics_token_path,
+             settings.operator_token_path]  # fmt: skip
+    if settings.key_store.kind == "file":  # else `crypto_check` asks the store
+        paths.append(settings.master_key_path)
+    for path in paths:
         try:
             held = secret_files.read(path)
         except FileNotFoundError:
