@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from fastapi.routing import APIRoute
 
-from tests import moderation_cases
+from tests import kept_content, moderation_cases
 from tests.records import record
 from tests.security.platform import Platform, platform
 from tokenschain.control.api import app as app_module
@@ -56,6 +56,8 @@ def theirs(house: Platform) -> dict[str, str]:
         "proposal_id": moderation_cases.propose(house, "beta"),
         "suspension_id": moderation_cases.suspend(house, "beta"),
         "case_id": moderation_cases.enter(house, "beta"),
+        "call_id": kept_content.enter(house, "beta"),
+        "hold_id": kept_content.hold(house, "beta"),
         "transaction_id": deposit.json()["transaction_id"],
         "name": "beta-role",
         "event_id": "beta-call",

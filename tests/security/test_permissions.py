@@ -18,7 +18,7 @@ import pytest
 from docs import permissions_reference
 from sqlalchemy import insert, update
 
-from tests import moderation_cases
+from tests import kept_content, moderation_cases
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api.context import Permission
@@ -213,6 +213,18 @@ def _freeze() -> dict[str, Any]:
     return {"tenant": "acme", "model": f"m{next(_numbers)}", "reason": "incident"}
 
 
+def _hold() -> dict[str, Any]:
+    return {"tenant": "acme", "from_s": 1, "until_s": 2, "reason": "test"}
+
+
+def _policy() -> dict[str, Any]:
+    return {"tenant": "acme", "project": "p1", "content": "hash", "retention": "6 months"}
+
+
+def _erasure() -> dict[str, Any]:
+    return {"tenant": "acme", "end_user": "ada", "reason": "test"}
+
+
 def _role(house: House) -> str:
     name = f"made-{next(_numbers)}"
     house.made(f"/roles/acme/{name}", {"permissions": ["users:write"]}, "PUT")
@@ -266,6 +278,8 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "proposal_id": lambda house: moderation_cases.propose(house.platform, "acme"),
     "suspension_id": lambda house: moderation_cases.suspend(house.platform, "acme"),
     "case_id": lambda house: moderation_cases.enter(house.platform, "acme"),
+    "call_id": lambda house: kept_content.enter(house.platform, "acme"),
+    "hold_id": lambda house: kept_content.hold(house.platform, "acme"),
     "tenant": lambda _: "acme",
     "name": _role,
     "day": lambda _: "2026-11-25",
@@ -321,6 +335,12 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /moderation-cases/{case_id}/claim": lambda: None,
     "POST /moderation-cases/{case_id}/return": lambda: None,
     "POST /moderation-cases/{case_id}/decide": lambda: {"decision": "uphold", "reason": "test"},
+    "PUT /content-policies": _policy,
+    "POST /audit-log/content/{call_id}/open": lambda: {"reason": "test"},
+    "POST /audit-log/content/export": lambda: {"tenant": "acme", "reason": "test"},
+    "POST /content-erasures": _erasure,
+    "POST /legal-holds": _hold,
+    "POST /legal-holds/{hold_id}/release": lambda: {"reason": "test"},
     "PUT /roles/{tenant}/{name}": lambda: {"permissions": ["users:write"]},
     "POST /users/{user_id}/tokens": dict,
     "POST /configuration/apply": lambda: {"documents": [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from docs import permissions_reference
 
-from tests import moderation_cases
+from tests import kept_content, moderation_cases
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.core import call_record
@@ -72,6 +72,10 @@ def found(house: Platform) -> None:
         moderation_cases.enter(house, tenant)
         moderation_cases.suspend(house, tenant)
         moderation_cases.propose(house, tenant)
+        kept_content.enter(house, tenant, "ada")
+        kept_content.hold(house, tenant)
+        policy = {"tenant": tenant, "content": "hash", "retention": "6 months"}
+        assert boss("PUT", "/content-policies", policy).status_code == 200
         freeze = {"tenant": tenant, "model": "frozen", "reason": "incident"}
         assert boss("POST", "/moderation-freezes", freeze).status_code == 201
         silence = {"tenant": tenant, "expires_at_s": int(time.time()) + 3_600, "reason": "test"}
@@ -397,6 +401,10 @@ OWNED = (
     "select * from moderation_freezes where tenant in ('', 'beta')",
     "select * from end_user_suspensions where tenant = 'beta'",
     "select * from moderation_proposals where tenant = 'beta'",
+    "select * from content_policies where tenant in ('', 'beta') or project <> 'p1'",
+    "select * from legal_holds where tenant in ('', 'beta')",
+    "select * from content_erasures where tenant in ('', 'beta')",
+    "select * from call_contents where tenant = 'beta'",
     "select * from cache_flushes where selector not like 'acme%'",
     "select * from resources where tenant in ('', 'beta')",
     "select * from credential_values where id not like 'acme/%'",
@@ -416,6 +424,10 @@ OF_NO_MODEL = (
     "select * from moderation_freezes",
     "select * from end_user_suspensions",
     "select * from moderation_proposals",
+    "select * from content_policies",
+    "select * from legal_holds",
+    "select * from content_erasures",
+    "select * from call_contents",
     "select id, acknowledged_by from alerts",
     "select * from cache_flushes",
     "select * from resources",
@@ -468,6 +480,8 @@ class Intruder:
             "freeze": [row[0] for row in house.rows("select id from moderation_freezes")],
             "proposal": [row[0] for row in house.rows("select id from moderation_proposals")],
             "suspension": [row[0] for row in house.rows("select id from end_user_suspensions")],
+            "content": [row[0] for row in house.rows("select call_id from call_contents")],
+            "hold": [row[0] for row in house.rows("select id from legal_holds")],
             "case": [row[0] for row in house.rows("select id from moderation_cases")],
             "transaction": [
                 row[0] for row in house.rows("select distinct transaction_id from ledger_entries")
@@ -605,6 +619,17 @@ class Intruder:
              None),
             ("POST", f"/moderation-cases/{pick(ids['case'])}/decide", DECIDED),
             ("POST", "/moderation/test", {"text": "a word"}),
+            ("PUT", "/content-policies", {"tenant": pick(["", "acme", "beta"]), "content": "hash",
+                                          "project": pick(["", "p1", "p2"]),
+                                          "retention": "6 months"}),
+            ("POST", f"/audit-log/content/{pick(ids['content'])}/open", {"reason": "mine"}),
+            ("POST", "/audit-log/content/export", {"tenant": pick(["acme", "beta"]),
+                                                   "reason": "mine"}),
+            ("POST", "/content-erasures", {"tenant": pick(["acme", "beta"]), "reason": "mine",
+                                           "end_user": pick(["ada", "bob"])}),
+            ("POST", "/legal-holds", {"tenant": pick(["acme", "beta"]), "reason": "mine",
+                                      "from_s": 1, "until_s": 2}),
+            ("POST", f"/legal-holds/{pick(ids['hold'])}/release", {"reason": "mine"}),
             ("POST", "/moderation-freezes", {"tenant": pick(["", "acme", "beta"]),
                                              "model": "small", "reason": "mine"}),
             ("POST", f"/moderation-freezes/{pick(ids['freeze'])}/lift", None),

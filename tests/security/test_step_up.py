@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import text
 
-from tests import moderation_cases
+from tests import kept_content, moderation_cases
 from tests.security.platform import Caller, Platform, platform
 from tests.security.test_permissions import OPERATIONS
 from tests.security.test_sign_in import code_of, email_of, long_trusted, sign_in, with_totp
@@ -74,6 +74,10 @@ def _token(house: Platform) -> str:
 
 def _freeze() -> dict[str, str]:
     return {"tenant": "acme", "model": f"m{next(_numbers)}", "reason": "incident"}
+
+
+def _hold() -> dict[str, Any]:
+    return {"tenant": "acme", "from_s": 1, "until_s": 2, "reason": "case 7"}
 
 
 def _lift(house: Platform) -> str:
@@ -164,6 +168,17 @@ ACTS: dict[str, tuple[Callable[[Platform, Caller], Act], ...]] = {
         lambda house, _: Act("DELETE", f"/invitations/{_invited(house, 'admin')}"),
     ),
     "DELETE /tokens/{token_id}": (lambda house, _: Act("DELETE", f"/tokens/{_token(house)}"),),
+    "PUT /content-policies": (lambda house, _: Act("PUT", "/content-policies", {
+        "tenant": "acme", "content": "hash", "retention": "6 months"}),),
+    "POST /audit-log/content/{call_id}/open": (lambda house, _: Act(
+        "POST", f"/audit-log/content/{kept_content.enter(house, 'acme')}/open", {"reason": "r"}),),
+    "POST /audit-log/content/export": (lambda house, _: Act(
+        "POST", "/audit-log/content/export", {"tenant": "acme", "reason": "r"}),),
+    "POST /content-erasures": (lambda house, _: Act(
+        "POST", "/content-erasures", {"tenant": "acme", "end_user": "ada", "reason": "r"}),),
+    "POST /legal-holds": (lambda house, _: Act("POST", "/legal-holds", _hold()),),
+    "POST /legal-holds/{hold_id}/release": (lambda house, _: Act(
+        "POST", f"/legal-holds/{kept_content.hold(house, 'acme')}/release", {"reason": "r"}),),
     "POST /moderation-freezes": (lambda house, _: Act("POST", "/moderation-freezes", _freeze()),),
     "POST /moderation-freezes/{freeze_id}/lift": (lambda house, _: Act("POST", _lift(house)),),
     "POST /moderation-suspensions/{suspension_id}/release": (
@@ -205,6 +220,7 @@ def test_every_change_of_accounts_says_what_is_shown_again() -> None:
         if not name.startswith("GET") and name.partition(" ")[2].startswith(parts)
     }  # fmt: skip
     of_no_account = {name for name in ACTS if "/moderation-" in name}
+    of_no_account |= {name for name in ACTS if "content" in name or "/legal-holds" in name}
     of_no_account.add("PATCH /organization/units/{unit_id}")
     assert changes == {*ACTS, *IN_REQUEST, *WITHOUT} - of_no_account
 

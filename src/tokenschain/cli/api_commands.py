@@ -27,6 +27,10 @@ ROWS = 200
 """Of a list, unless more are asked for."""
 WATCH_S = 2.0
 FIELDS: dict[str, str] = {
+    "before_s": "Only calls that began before, Unix time.",
+    "content": "What is kept: none, hash, redacted or full.",
+    "end_user": "End user, as callers name it.",
+    "retention": "How long: 6 months, 3 years or days:N; it only goes upwards.",
     "accept": "Accept the word; otherwise it is refused.",
     "account": "Account.",
     "address": "Where it is sent: a URL or an e-mail address.",

@@ -19,6 +19,7 @@ from tokenschain.control.billing import limits, pricing
 from tokenschain.control.cache import rules_and_stats
 from tokenschain.control.configuration import history, model_routes, tenant_rules
 from tokenschain.control.configuration.changes import Configurator, State
+from tokenschain.control.content import content_policies
 from tokenschain.control.identity import api_keys
 from tokenschain.control.moderation import freezes, offenders
 from tokenschain.core.backoff import Backoff
@@ -141,6 +142,7 @@ class Publisher:
             cache = rules_and_stats.rules(connection, tenant_rules.cache(given))
             frozen = freezes.in_force(connection)
             suspended = offenders.in_force(connection, time.time())
+            contents = content_policies.published(connection)
             usd_cny = pricing.usd_cny_micro(connection, day, given.routing.usd_cny)
         touched = set()
         for digest, grant in changed:
@@ -156,7 +158,7 @@ class Publisher:
             "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
             cache, routes.aliases, routes.tenants, built.credentials,
             tenant_rules.moderation(given), frozen, suspended,
-            numbers_in_force(given.filings.values(), today), tenant_rules.labels(given),
+            numbers_in_force(given.filings.values(), today), tenant_rules.labels(given), contents,
         )  # fmt: skip
         body = encoding.encode(snapshot)
         version = self._suite.hex_digest(

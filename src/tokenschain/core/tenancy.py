@@ -212,6 +212,10 @@ ACTIONS: dict[str, str] = {
     "moderation:review": "Open the texts of cases, claim and decide them.",
     "moderation:write": "Decide what was escalated, freeze models and tenants.",
     "audit:read": "Read what was changed by whom.",
+    "content:read": "See content policies, legal holds and erasures; never what calls said.",
+    "content:write": "Set content policies and legal holds.",
+    "content:open": "Read and export what calls said; each time with a reason, on record.",
+    "content:erase": "Erase what calls said, for good.",
     "configuration:read": "See upstreams, virtual models, routing and cache rules, and their "
     "revisions.",
     "configuration:write": "Change them, and roll revisions back.",
@@ -224,7 +228,8 @@ ROLES: dict[str, frozenset[str]] = {
     "owner": frozenset({"*"}),
     "admin": frozenset(
         {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "users:*", "alerts:*",
-         "models:*", "cache:*", "records:*", "configuration:*", "moderation:*"}
+         "models:*", "cache:*", "records:*", "configuration:*", "moderation:*",
+         "content:read", "content:write"}
     ),
     "developer": frozenset(
         {"org:read", "keys:read", "keys:create", "keys:revoke", "limits:read", "usage:read",

@@ -24,7 +24,11 @@ from tokenschain.control import resealing
 from tokenschain.control.api import open_doors
 from tokenschain.control.api.app import create_app
 from tokenschain.control.api.context import ApiContext
-from tokenschain.control.api.internal import BODY_BYTES_MAX, RESPONSES_BATCH_BYTES_MAX
+from tokenschain.control.api.internal import (
+    BODY_BYTES_MAX,
+    CONTENTS_BATCH_BYTES_MAX,
+    RESPONSES_BATCH_BYTES_MAX,
+)
 from tokenschain.control.api.sessions import LOGIN_BYTES_MAX, SESSIONS_PATH
 from tokenschain.control.audit.cosigning import CosigningJob
 from tokenschain.control.audit.egress_refusals import EgressRefusals
@@ -34,6 +38,7 @@ from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration.changes import Configurator
 from tokenschain.control.configuration.settings_file import SettingsFile
+from tokenschain.control.content.retention import RetentionJob
 from tokenschain.control.identity.oidc import Oidc, OidcClient
 from tokenschain.control.mails import Mail, Outbox
 from tokenschain.control.maintenance import Maintenance
@@ -52,6 +57,7 @@ from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.background import kept_up
 from tokenschain.infra.config import Settings
 from tokenschain.infra.control_channel.protocol import (
+    CONTENTS_PATH,
     JOURNAL_PATH,
     RESPONSES_PATH,
     SIGNATURE_HEADER,
@@ -167,6 +173,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
                 settings_file.run,
                 SecretReports(engine, settings.node_name, internal, master, report).run,
                 *_audit_jobs(settings, egress, engine, report),
+                RetentionJob(engine, settings.destroyed_keys_path, report).run,
             )
         ],
         signatures,
@@ -323,6 +330,7 @@ def _server(settings: Settings, app: FastAPI, egress: Egress) -> HttpServer:
     bytes_max = {
         JOURNAL_PATH.encode(): BODY_BYTES_MAX,
         RESPONSES_PATH.encode(): RESPONSES_BATCH_BYTES_MAX,
+        CONTENTS_PATH.encode(): CONTENTS_BATCH_BYTES_MAX,
         **{path.encode(): LOGIN_BYTES_MAX for path in (SESSIONS_PATH, *open_doors.PATHS)},
     }
     proxies = [ip_network(network) for network in settings.control.trusted_proxies]

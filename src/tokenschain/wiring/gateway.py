@@ -39,6 +39,7 @@ from tokenschain.gateway.dispatch.request_batching import Batching
 from tokenschain.gateway.dispatch.router import Router, check_policies
 from tokenschain.gateway.dispatch.upstream_status import upstream_statuses, variables_of
 from tokenschain.gateway.metering import JournalMetering
+from tokenschain.gateway.moderation.content_recording import ContentRecording
 from tokenschain.gateway.moderation.step import ModerationStep
 from tokenschain.gateway.pipeline import Steps
 from tokenschain.gateway.quota.leases import BUDGETS_DRAW_MAX_S, RATES_DRAW_MAX_S, Draw, Leases
@@ -50,6 +51,7 @@ from tokenschain.infra.call_numbers import CallNumbers
 from tokenschain.infra.config import ENV_PREFIX, ServerSettings, Settings
 from tokenschain.infra.control_channel import appeals
 from tokenschain.infra.control_channel.client import Channel, LeaseStream, Uplink
+from tokenschain.infra.control_channel.content_spool import ContentSpool
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signatures import Signatures
@@ -150,6 +152,9 @@ class GatewayWorker:
         self._client = self._egress.operators_client()
         self._channel = Channel(settings.control_base_url, self._signatures, self._client)
         self._responses = ResponseStore(self._channel, folder / "responses" / worker)
+        self._contents = ContentSpool(
+            self._channel, folder / "contents" / worker, self._suite, self._secrets, self._report
+        )
         self._memory = StoredConversationState(
             self._responses, self._response_not_kept, self._off_loop
         )
@@ -337,14 +342,11 @@ class GatewayWorker:
         self._packs.load()
         key = self._suite.derive(self._secrets()[0], b"moderation")
         self._moderation = ModerationStep(
-            self._served,
-            library,
-            partial(self._suite.keyed_digest, key),
-            engines,
-            self._seal,
+            self._served, library, partial(self._suite.keyed_digest, key), engines, self._seal,
             self._off_loop,
             lambda name, *of: self._router.may_go_to(engines.zones(name), *of),
-        )
+            partial(ContentRecording, self._contents),
+        )  # fmt: skip
 
     def _build_api(self) -> None:
         """The pipeline's steps, the API over them, and its server."""
@@ -435,6 +437,7 @@ class GatewayWorker:
         yield partial(_leave_metrics, self._metrics)
         yield self._refresh_keys
         yield partial(self._responses.ship_always, _SHIP_RESPONSES_S)
+        yield self._contents.ship_always
         yield partial(beat, heartbeat_path(self._settings.data_dir, self._worker))
         yield partial(keep_status, status_path(self._settings.data_dir, self._worker), self.status)
         yield self._budgets.run
@@ -459,6 +462,7 @@ class GatewayWorker:
             async with asyncio.timeout(_LAST_SHIPMENT_MAX_S):
                 await self._uplink.ship_all()
                 await self._responses.ship()
+                await self._contents.ship()
         except Exception as error:  # noqa: BLE001 - what is not shipped now waits on disk
             self._report(
                 "journal_kept",
@@ -470,11 +474,10 @@ class GatewayWorker:
                 await connected.close()
         if self._access_log is not None:
             await self._access_log.close()
-        self._client.close()
-        self._image_client.close()
-        self._outside.close()
-        self._journal.close()
-        self._responses.close()
+        for one in (self._client, self._image_client, self._outside):
+            one.close()
+        for kept in (self._journal, self._responses, self._contents):
+            kept.close()
 
     # --- what the parts ask and report ------------------------------------------------------
 

@@ -16,6 +16,7 @@ from tokenschain.control.api import (
     billing,
     cache,
     configuration,
+    content,
     diagnostics,
     errors,
     health,
@@ -23,6 +24,7 @@ from tokenschain.control.api import (
     internal,
     invitations,
     keys,
+    legal_holds,
     limits,
     metrics,
     moderation_cases,
@@ -60,7 +62,7 @@ ADMIN_SUBJECTS = (
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
     sign_ups, single_sign_on, moderation_cases,
     moderation_freezes, moderation_statistics, moderation_suspensions,
-    moderation_proposals, audit_log, moderation_rules,
+    moderation_proposals, audit_log, moderation_rules, content, legal_holds,
 )  # fmt: skip
 
 

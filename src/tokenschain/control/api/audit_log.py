@@ -49,7 +49,7 @@ class SealedEntry(AnswerBody):
     """In the segment."""
     sealed_at_ms: int
     id: str
-    kind: Literal["call", "event", "gateway"]
+    kind: Literal["call", "content", "event", "gateway"]
     tenant: str
     record: dict[str, JsonValue]
     """As it was sealed."""
@@ -141,7 +141,7 @@ def list_sealed_entries(
     asked: ReadingLog,
     page: Paged,
     tenant: NameQuery = None,
-    kind: Literal["call", "event", "gateway"] | None = None,
+    kind: Literal["call", "content", "event", "gateway"] | None = None,
     event_id: Annotated[str | None, Query(max_length=64)] = None,
     from_s: IntMoment = None,
     until_s: IntMoment = None,

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control import gateways, request_nonces
 from tokenschain.control.api import errors
+from tokenschain.control.api.content import archive_of
 from tokenschain.control.billing import rejected_records
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
@@ -23,12 +24,14 @@ from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core import process_record
+from tokenschain.core.audit import content
 from tokenschain.core.errors import ApiError
 from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.core.moderation import case_record
 from tokenschain.infra.control_channel.protocol import (
     APPEALS_PATH,
     BATCH_BYTES_MAX,
+    CONTENTS_PATH,
     GATEWAYS_PATH,
     JOURNAL_PATH,
     LEASES_PATH,
@@ -46,6 +49,7 @@ from tokenschain.infra.journal import BadFrame, read_frames
 
 POLL_WAIT_MAX_S = 30.0
 BODY_BYTES_MAX = BATCH_BYTES_MAX * 2
+CONTENTS_BATCH_BYTES_MAX = BATCH_BYTES_MAX + content.RECORD_BYTES_MAX
 RESPONSES_BATCH_BYTES_MAX = BATCH_BYTES_MAX + RESPONSE_BYTES_MAX
 MSGPACK = "application/msgpack"
 
@@ -82,8 +86,11 @@ class _SignedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        large = self.path.startswith(RESPONSES_PATH)
-        bytes_max = RESPONSES_BATCH_BYTES_MAX if large else BODY_BYTES_MAX
+        bytes_max = BODY_BYTES_MAX
+        if self.path.startswith(RESPONSES_PATH):
+            bytes_max = RESPONSES_BATCH_BYTES_MAX
+        elif self.path == CONTENTS_PATH:
+            bytes_max = CONTENTS_BATCH_BYTES_MAX
 
         async def signed(request: Request) -> Response:
             body = await _bounded_body(request, bytes_max)
@@ -219,6 +226,23 @@ async def keep_responses(context: Context, frames: SignedBody) -> dict[str, int 
     except (BadFrame, msgspec.DecodeError) as error:
         raise _damaged(error) from None
     return {"received": len(payloads), "new": kept.new, "full": kept.full}
+
+
+@router.post(CONTENTS_PATH)
+async def keep_contents(
+    request: Request,
+    context: Context,
+    frames: SignedBody,
+    backlog_bytes: Annotated[int, Query(ge=0)] = 0,
+) -> dict[str, int]:
+    """Keep what calls said; of each call once."""
+    try:
+        payloads = list(read_frames(frames))
+        archive = archive_of(request.app.state.context, context.cases.shared)
+        new = await asyncio.to_thread(archive.enter, payloads)
+    except (BadFrame, msgspec.DecodeError) as error:
+        raise _damaged(error) from None
+    return {"received": len(payloads), "new": new, "backlog_bytes": backlog_bytes}
 
 
 @router.get(RESPONSES_PATH + "/{response_id}")

@@ -42,6 +42,16 @@ def add_calls(
     )
 
 
+def add_contents(connection: Connection, lines: Sequence[bytes], span_ms: tuple[int, int]) -> None:
+    """Records of what was kept of calls.
+
+    Args:
+        span_ms: when the first and the last of the calls began.
+    """
+    if lines:
+        _add(connection, len(lines), b"\n".join(lines), None, {}, span_ms)
+
+
 def add_event(connection: Connection, row: Mapping[str, Any]) -> None:
     """A row of `audit_events`."""
     _add(connection, 1, records.of_event(row), None, {}, (None, None))

@@ -82,7 +82,7 @@ def page(
 
     Args:
         tenant: of this one only; None: of all.
-        kind: `call` or `event`; None: both.
+        kind: `call`, `content` or `event`; None: all.
         from_ms: sealed after that Unix time.
         until_ms: sealed until that Unix time; None: until now.
         is_seen: whether a row is for who asks; others are passed over.
@@ -175,7 +175,8 @@ def _following(connection: Connection, first: int, size: int) -> Iterator[Segmen
 def _segments_of(connection: Connection, event_id: str, size: int) -> Iterator[Segment]:
     """Those that a call or event of this id may be in."""
     c = audit_segments.c
-    query = select(ledger.c.started_ms).where(ledger.c.event_id == event_id)
+    call_id = event_id.removeprefix(records.CONTENT_MARK)
+    query = select(ledger.c.started_ms).where(ledger.c.event_id == call_id)
     started_ms = connection.execute(query).scalar()
     if started_ms is not None:
         query = _READ.where(

@@ -60,7 +60,7 @@ class CaseBook:
             shared: opens what gateways sealed.
             sealer: seals it for the database.
         """
-        self._engine, self._shared, self._sealer = engine, shared, sealer
+        self._engine, self.shared, self._sealer = engine, shared, sealer
         self._policies: Mapping[str, ModerationPolicy] = {}
 
     def follow(self, snapshot: Snapshot) -> None:
@@ -138,7 +138,7 @@ class CaseBook:
         if not one.sealed:
             return b"", ""
         try:
-            texts = self._shared.unseal(case_texts.place_of(one.tenant, one.event_id), one.sealed)
+            texts = self.shared.unseal(case_texts.place_of(one.tenant, one.event_id), one.sealed)
         except Unsealable:  # with a secret that is no longer shared: the case is there without them
             return b"", ""
         try:

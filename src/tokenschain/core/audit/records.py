@@ -1,4 +1,5 @@
-"""Records of the audit log: calls, events and gateways as canonical JSON; never content.
+"""Records of the audit log: calls, commitments to what they said, events and gateways as canonical
+JSON; never content.
 
 A line of a segment is a record and, for a call, behind a tab what is the platform's alone: the
 record has its salted digest, so that a tenant checks its record without seeing that.
@@ -16,7 +17,9 @@ from tokenschain.core.audit.merkle import Digest
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.process_record import ProcessRecord
 
-CALL, EVENT, GATEWAY = "call", "event", "gateway"
+CALL, EVENT, GATEWAY, CONTENT = "call", "event", "gateway", "content"
+CONTENT_MARK = "content_"
+"""Before a call's id: what the record of its content is called by."""
 SALT_BYTES = 16
 _TAB, _PART = b"\t", b"\x02"
 """JSON has no tab as it is. What the digest of a part is over begins otherwise than any leaf."""
@@ -138,6 +141,23 @@ def split(line: bytes) -> tuple[bytes, bytes]:
     """The record of a line, which is the leaf, and the platform's part; empty where it has none."""
     record, _, part = line.partition(_TAB)
     return record, part
+
+
+def of_content(
+    call_id: str, at_ms: int, tenant: str, project: str, kept: str, committed: tuple[bytes, bytes]
+) -> bytes:
+    """What was kept of a call's content: commitments to it, and nothing of it.
+
+    Args:
+        committed: to what was asked and to what was answered; see `core.audit.content`.
+    """
+    return canonical_json.encode(
+        {
+            "at_ms": at_ms, "call": call_id, "id": f"{CONTENT_MARK}{call_id}",
+            "input_commitment": committed[0].hex(), "kept": kept, "kind": CONTENT,
+            "output_commitment": committed[1].hex(), "project": project, "tenant": tenant,
+        }
+    )  # fmt: skip
 
 
 def of_event(row: Mapping[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.pricing.catalog import DatedPrice, Price, PriceTier, price_at
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.freeze import Freeze
+from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
@@ -52,15 +53,10 @@ class UpstreamLimits(msgspec.Struct, frozen=True, gc=False):
             "call is not streamed.",
         ),
     ] = 300.0
-    idle_max_s: Annotated[
-        float,
-        Meta(
-            gt=0,
-            le=WAIT_MAX_S,
-            description="Longest pause between two events of a stream, in seconds; comments do "
-            "not count as events.",
-        ),
-    ] = 120.0
+    idle_max_s: Annotated[float, Meta(
+        gt=0, le=WAIT_MAX_S, description="Longest pause between two events of a stream, in seconds;"
+        " comments do not count as events.",
+    )] = 120.0  # fmt: skip
     total_max_s: Annotated[
         float, Meta(gt=0, le=WAIT_MAX_S, description="Longest answer, in seconds.")
     ] = 1_800.0
@@ -341,8 +337,7 @@ class Alias(msgspec.Struct, frozen=True, gc=False):
 
 
 class TenantConfiguration(msgspec.Struct, frozen=True):
-    """What one tenant has of its own. Inside it, its names go before the platform's; nobody else
-    sees them."""
+    """What one tenant has of its own, and nobody else sees; in it, its names go first."""
 
     models: dict[str, ModelRoute] = {}
     """What its own upstreams serve, by the names its callers use."""
@@ -380,6 +375,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """By model, the filing or registration number in force; see `core.snapshot.filings`."""
     labels: dict[str, LabelRule] = {}
     """By scope; none where nothing is labelled: see `label_rules.rule_for`."""
+    contents: dict[str, KeptContent] = {}
+    """What is kept of what calls say, by `TENANT/PROJECT`; see `core.audit.content.kept_of`."""
 
 
 SHARDS = 256

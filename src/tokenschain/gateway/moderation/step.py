@@ -19,15 +19,18 @@ from tokenschain.core.moderation.verdict import ClassifierThresholds, Direction,
 from tokenschain.core.ports import ModerationEngine, OffLoop, on_loop
 from tokenschain.core.snapshot import Plan, Served, Snapshot
 from tokenschain.core.snapshot.freeze import holds
+from tokenschain.core.snapshot.kept_content import KeptContent, kept_of
 from tokenschain.core.snapshot.label_rules import LabelRule, rule_for
 from tokenschain.core.snapshot.moderation_policy import in_force, policies_for
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.moderation.call_screening import CallScreening, Seal
+from tokenschain.gateway.moderation.content_recording import ContentRecording
 from tokenschain.gateway.moderation.labelling_writer import label
 from tokenschain.gateway.moderation.policy_set import NamedPolicy, PolicySet, data_finding
 
 REMEMBERED_MAX = 10_000
 """Projects whose policies are remembered, and sets of policies."""
+NewRecording = Callable[[Call, KeyGrant, KeptContent, OffLoop], ContentRecording]
 MayAsk = Callable[[str, Call, KeyGrant, Plan], bool]
 _Set = tuple[tuple[str, ...], tuple[str, ...]]
 """Names of policies in force, and of those that watch."""
@@ -45,9 +48,11 @@ class ModerationStep:
         seal: Seal,
         off_loop: OffLoop = on_loop,
         may_ask: MayAsk = lambda *_: True,
+        recording: NewRecording | None = None,
     ) -> None:
         """
         Args:
+            recording: keeps what a call says, where a policy wants it; None: nothing is kept.
             may_ask: whether residency lets the texts of a call go to an engine.
             digest: keyed: what stands for personal data is made by it.
             engines: by the names that policies give them.
@@ -55,7 +60,7 @@ class ModerationStep:
         """
         self._served, self._library, self._digest = served, library, digest
         self._engines, self._seal, self._off_loop = engines, seal, off_loop
-        self._may_ask = may_ask
+        self._may_ask, self._recording = may_ask, recording
         self._snapshot: Snapshot | None = None
         self._generation = -1
         self._of_projects: dict[tuple[str, str], list[NamedPolicy]] = {}
@@ -68,10 +73,11 @@ class ModerationStep:
         snapshot = self._served.get()
         if snapshot.freezes:
             _check_frozen(snapshot, call, caller, plan)
-        if snapshot.labels:
+        if snapshot.labels or snapshot.contents:
             rule = rule_for(snapshot.labels, caller.tenant, caller.project)
-            if rule is not None:
-                return self._label(call, caller, plan, rule)
+            kept = kept_of(snapshot.contents, caller.tenant, caller.project)
+            if rule is not None or kept is not KeptContent.NONE:
+                return self._label_and_keep(call, caller, plan, rule, kept)
         if not snapshot.moderation or not self.policies_of(caller):
             return None
         return self._screen(call, caller, plan)
@@ -133,18 +139,27 @@ class ModerationStep:
             *found, caller, self._digest, self._engines, self._off_loop, self._seal
         )
 
-    async def _label(self, call: Call, caller: KeyGrant, plan: Plan, rule: LabelRule) -> None:
-        label(call, rule)
+    async def _label_and_keep(
+        self, call: Call, caller: KeyGrant, plan: Plan, rule: LabelRule | None, kept: KeptContent
+    ) -> None:
+        """Label the answer, keep what the call says, and screen it: what policies there are for."""
+        recording = None
+        if rule is not None:
+            label(call, rule)
+        if kept is not KeptContent.NONE and self._recording is not None:
+            recording = call.screening = self._recording(call, caller, kept, self._off_loop)
         if self.policies_of(caller):
-            await self._screen(call, caller, plan)
+            await self._screen(call, caller, plan, recording)
 
-    async def _screen(self, call: Call, caller: KeyGrant, plan: Plan) -> None:
+    async def _screen(
+        self, call: Call, caller: KeyGrant, plan: Plan, recording: ContentRecording | None = None
+    ) -> None:
         screening = await self.screening_of(caller)
         if screening is not None:
             screening.require_filed(call, plan, self._served.get().filings)
             if screening.counts_end_users:
                 screening.end_user = self._end_user_of(call, caller)
-            call.screening = screening
+            call.screening = screening if recording is None else recording.over(screening)
             may_ask = self._may_ask
             await screening.screen_input(
                 call, lambda name, caller: may_ask(name, call, caller, plan)

@@ -672,6 +672,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.audit.key_file or self.data_dir / "secrets" / "audit"
 
     @property
+    def destroyed_keys_path(self) -> Path:
+        """Ids of destroyed keys of content, so that no backup brings them back."""
+        return self.data_dir / "destroyed-keys"
+
+    @property
     def vault_path(self) -> Path:
         return self.data_dir / "secrets" / "sealed"
 

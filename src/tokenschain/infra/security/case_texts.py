@@ -1,5 +1,5 @@
-"""Texts of moderation cases on their way from gateway to control: sealed with the secret that both
-share, so that no disk holds them open."""
+"""Texts of calls on their way from gateway to control, for reviewers and for the audit: sealed with
+the secret that both share, so that no disk holds them open."""
 
 from __future__ import annotations
 
@@ -34,3 +34,8 @@ def seal_of(
 def place_of(tenant: str, call: str) -> Place:
     """Where the texts of a call are sealed for."""
     return Place(Sealable.MODERATION_TEXTS, tenant, call)
+
+
+def content_place_of(tenant: str, call: str) -> Place:
+    """Where the content of a call is sealed for."""
+    return Place(Sealable.CONTENT_IN_TRANSIT, tenant, call)
