@@ -9,7 +9,7 @@ from tests.security.platform import Platform
 from tokenschain.control.api.content import archive_of
 from tokenschain.control.content.content_archive import ContentArchive
 from tokenschain.core.audit import content
-from tokenschain.core.audit.content import Content, ContentRecord
+from tokenschain.core.audit.content import ContentBody, ContentRecord
 from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.infra.security import case_texts
 from tokenschain.infra.security.suite import INTERNATIONAL
@@ -27,7 +27,7 @@ def shipped(
     project: str = "p1",
 ) -> bytes:
     """Content of a call as a gateway ships it."""
-    kept = Content(b"s" * content.SALT_BYTES, f'"{said}"'.encode(), b"{}", end_user=end_user)
+    kept = ContentBody(b"s" * content.SALT_BYTES, f'"{said}"'.encode(), b"{}", end_user=end_user)
     sealer = house.app.state.context.sealer
     sealed = sealer.seal(case_texts.content_place_of(tenant, call), content.encode(kept))
     at_ms = int(time.time() * 1e3) if started_ms is None else started_ms

@@ -13,7 +13,7 @@ from tokenschain.control.audit import pending
 from tokenschain.control.content import erasure
 from tokenschain.control.content.key_hierarchy import ContentKeys, KeyDestroyed
 from tokenschain.core.audit import content, records
-from tokenschain.core.audit.content import Content, ContentRecord
+from tokenschain.core.audit.content import ContentBody, ContentRecord
 from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.infra.database import engine as database
 from tokenschain.infra.database import paging
@@ -30,7 +30,7 @@ _WITHOUT_BODY = [column for column in call_contents.c if column.name != "body"]
 class OpenedContent(NamedTuple):
     """What was kept of a call, in clear."""
 
-    content: Content
+    content: ContentBody
     commitments: tuple[str, str]
     """To input and output, as the audit log has them; nothing can be said of them where only
     commitments are kept."""

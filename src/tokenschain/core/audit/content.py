@@ -23,7 +23,7 @@ _HIDDEN = "***"
 Mac = Callable[[bytes, bytes], bytes]
 
 
-class Content(msgspec.Struct, array_like=True, frozen=True):
+class ContentBody(msgspec.Struct, array_like=True, frozen=True):
     """What is sealed of a call."""
 
     salt: bytes
@@ -52,17 +52,17 @@ class ContentRecord(msgspec.Struct, array_like=True, tag="content", frozen=True)
     input_commitment: bytes
     output_commitment: bytes
     sealed: bytes
-    """`Content`, sealed for its call."""
+    """`ContentBody`, sealed for its call."""
 
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(ContentRecord).decode
-decode_content = msgspec.msgpack.Decoder(Content).decode
+decode_content = msgspec.msgpack.Decoder(ContentBody).decode
 _to_json = msgspec.json.Encoder().encode
 _of_json = msgspec.json.Decoder().decode
 
 
-def commitments(mac: Mac, content: Content) -> tuple[bytes, bytes]:
+def commitments(mac: Mac, content: ContentBody) -> tuple[bytes, bytes]:
     """Salted digests of input and output, which the audit log holds."""
     salt = content.salt
     return mac(salt, INPUT + content.input), mac(salt, OUTPUT + content.output)
@@ -75,7 +75,7 @@ def made(
     output: bytes,
     released: bytes,
     cut: bool,
-) -> Content:
+) -> ContentBody:
     """What is kept of a call, whole: it is still to be committed to.
 
     Args:
@@ -88,7 +88,7 @@ def made(
         asked = masked_json(asked, end_user.FIELDS)
         output, released = masked_json(output), masked_json(released)
     cut |= len(asked) > INPUT_BYTES_MAX or max(len(output), len(released)) > OUTPUT_BYTES_MAX
-    return Content(
+    return ContentBody(
         salt, _within(asked, INPUT_BYTES_MAX), _within(output, OUTPUT_BYTES_MAX),
         _within(released, OUTPUT_BYTES_MAX), cut, named,
     )  # fmt: skip
@@ -99,9 +99,9 @@ def _within(data: bytes, bytes_max: int) -> bytes:
     return data[:bytes_max].decode("utf-8", "ignore").encode()
 
 
-def without_words(content: Content) -> Content:
+def without_words(content: ContentBody) -> ContentBody:
     """What is left where commitments alone are kept: their salt."""
-    return Content(content.salt, b"", b"", b"", content.cut, content.end_user)
+    return ContentBody(content.salt, b"", b"", b"", content.cut, content.end_user)
 
 
 def masked_json(data: bytes, hidden: tuple[str, ...] = ()) -> bytes:
