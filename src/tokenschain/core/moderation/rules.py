@@ -9,6 +9,7 @@ from itertools import accumulate
 
 from ahocorasick_rs import AhoCorasick
 
+from tokenschain.core.moderation import harmful_requests
 from tokenschain.core.moderation.decoding import APART, decodings
 from tokenschain.core.moderation.normalization import Normalizer
 from tokenschain.core.moderation.packs import Entry, Keywords, Spelling, counts_here
@@ -186,9 +187,9 @@ class Rules:
     def attacks(self, text: str) -> list[RiskFinding]:
         """Attempts to turn the model against its instructions, in a text that it is to read."""
         text = _INVISIBLE.sub("", text[:ATTACK_CHARACTERS_MAX])
+        found = harmful_requests.find(text)
         if not _ATTACK_HINTS.find_matches_as_indexes(text.lower()):
-            return []
-        found = []
+            return found
         for category, rules in _ATTACKS.items():
             for name, level, pattern in rules:
                 if pattern.search(text) is not None:
