@@ -14,6 +14,7 @@ import string
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -197,7 +198,12 @@ _FILLED = re.compile(
     rf"[{_HAN}](?:[a-zA-Z]{{1,2}}[{_HAN}]){{2,200}}|[{_HAN}](?:\d{{1,2}}[{_HAN}]){{3,200}}"
 )
 """Letters between ideographs, or digits, of which dates have two."""
-_FILLED_MARKS = (b"oaoao", b"odododo")
+_FILLED_MARKS = [
+    b"o".join((b"", *sizes, b""))
+    for kind, count in ((b"a", 2), (b"d", 3))
+    for sizes in product((kind, kind * 2), repeat=count)
+]
+"""How these begin: `o` is what is no ASCII."""
 _LEET = str.maketrans({
     "@": "a", "$": "s", "!": "i", "0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t",
 })  # fmt: skip
@@ -239,10 +245,20 @@ def _kind(code: int) -> int:
 _KINDS = bytes(map(_kind, range(256)))
 
 
-def _fillers(text: str) -> Iterable[re.Match[str]]:
+def _fillers(text: str) -> Iterator[re.Match[str]]:
     kinds = text.encode("ascii", "replace").translate(_KINDS)
-    kinds = kinds.replace(b"aa", b"a").replace(b"dd", b"d")
-    return _FILLED.finditer(text) if any(mark in kinds for mark in _FILLED_MARKS) else ()
+    places: set[int] = set()
+    for mark in _FILLED_MARKS:
+        at = kinds.find(mark)
+        while at >= 0:
+            places.add(at)
+            at = kinds.find(mark, at + 1)
+    end = 0
+    for at in sorted(places):
+        match = _FILLED.match(text, at) if at >= end else None
+        if match is not None:
+            end = match.end()
+            yield match
 
 
 _FILLER = re.compile("[a-zA-Z0-9]+")
