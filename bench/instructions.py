@@ -1,12 +1,13 @@
 """Counts the gateway's instructions per call by callgrind: figures that no load moves.
 
-    python -m bench.instructions [--only NAME ...] [--profile NAME] [--update]
+    python -m bench.instructions [--only NAME ...] [--profile NAME] [--update] [--suite gm]
 
 The parts are a gateway worker's own, wired as in production; only sockets are in memory, and a
 lease of a budget is granted without asking control. Each case runs in a process of its own that
 is forked from one that has loaded everything: 200 calls after a warm-up, over eight connections.
 Kernel time is not in the figures. `instructions.json` holds the budget; over it by more than
-`TOLERANCE` is a failure, and `--update` writes what was measured.
+`TOLERANCE` is a failure, and `--update` writes what was measured. The suite `gm` is compared with
+the budget, which is of the suite `international`, and may have `GM_TIMES_MAX` times as many.
 
 `--profile` shows, without callgrind, how many bytecodes each Python function runs in a call, and
 with it the C functions that most instructions go to.
@@ -18,7 +19,6 @@ import argparse
 import asyncio
 import ctypes
 import gc
-import hashlib
 import json
 import os
 import random
@@ -52,12 +52,16 @@ from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.quota.leases import Draw
 from tokenschain.infra import process_tuning
+from tokenschain.infra.config.crypto import CryptoSettings
 from tokenschain.infra.config.groups import CacheSettings, Settings
+from tokenschain.infra.security.suite import GM, INTERNATIONAL, SUITES, suite_named
 from tokenschain.wire import server
 from tokenschain.wiring.gateway import GatewayWorker
 
 HERE = Path(__file__).parent
 BUDGET = HERE / "instructions.json"
+GM_TIMES_MAX = 2.0
+_SUITE_VARIABLE = "BENCH_SUITE"
 LIBRARY = HERE / "build" / "callgrind.so"
 TOLERANCE = 0.03
 CALLS, WARM_UP, CONNECTIONS = 200, 96, 8
@@ -311,11 +315,16 @@ def _snapshot(case: Case) -> Snapshot:
     )
 
 
+def _suite() -> str:
+    """Set for the process under callgrind by the one that starts it."""
+    return os.environ.get(_SUITE_VARIABLE, INTERNATIONAL.name)
+
+
 def _shards(count: int) -> list[bytes]:
     """Keys as control publishes them, the benchmark's among them."""
     shards: list[dict[bytes, KeyGrant]] = [{} for _ in range(SHARDS)]
     for number in range(count):
-        digest = hashlib.sha256(KEY if not number else b"bench %d" % number).digest()
+        digest = suite_named(_suite()).digest(KEY if not number else b"bench %d" % number)
         shards[digest[0]][digest] = KeyGrant(
             f"key_{number:020d}",
             f"tenant{number % 100}",
@@ -332,7 +341,8 @@ async def _run(case: Case, shards: list[bytes], measured: Callable[[bool], None]
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="instructions-") as folder:
         cache = CacheSettings(mode=case.cache)  # type: ignore[arg-type]
-        worker = _Worker(Settings(data_dir=Path(folder), cache=cache), 0)
+        crypto = CryptoSettings(suite=_suite())  # type: ignore[arg-type]
+        worker = _Worker(Settings(data_dir=Path(folder), cache=cache, crypto=crypto), 0)
         worker._client._connect = _Upstream(loop, case.events).connect  # type: ignore[method-assign]
         worker._served.replace(_snapshot(case))
         for number, shard in enumerate(shards):
@@ -502,11 +512,19 @@ def _c_functions(name: str) -> None:
         print(f"{name} {total // CALLS}")
 
 
+def _report_gm(found: dict[str, int], budget: dict[str, int]) -> int:
+    times = {name: count / budget[name] for name, count in found.items()}
+    for name, ratio in times.items():
+        print(f"{name:16} {found[name]:>10,} {ratio:6.2f} times the budget")
+    return int(max(times.values()) > GM_TIMES_MAX)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=[*CASES, *DERIVED], help="these cases")
     parser.add_argument("--profile", choices=list(CASES), help="where a case's instructions go")
     parser.add_argument("--update", action="store_true", help="write the budget")
+    parser.add_argument("--suite", choices=[suite.name for suite in SUITES], help="by this suite")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
@@ -516,10 +534,14 @@ def main() -> int:
         _bytecodes(CASES[options.profile])
         _c_functions(options.profile)
         return 0
+    if options.suite:
+        os.environ[_SUITE_VARIABLE] = options.suite
     wanted = options.only or list(CASES)
     names = [name for each in wanted for name in DERIVED.get(each, (each,))]
     found = measure(list(dict.fromkeys(names)))
     budget: dict[str, int] = json.loads(BUDGET.read_text()) if BUDGET.exists() else {}
+    if options.suite == GM.name:
+        return _report_gm(found, budget)
     if options.update:
         budget = {
             name: (budget | found)[name] for name in (*CASES, *DERIVED) if name in budget | found
