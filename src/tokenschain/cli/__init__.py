@@ -99,6 +99,7 @@ GROUPS: dict[str, typer.Typer] = {
     "moderation": moderation.moderation,
     "filings": filings.filings,
     "label": label.label,
+    "compliance": typer.Typer(help="Compliance: what goes abroad, and who processes data."),
     "label-rules": typer.Typer(help="Labels in answers: the notice and the metadata."),
     "revisions": typer.Typer(help="Changes of the configuration: list, show, roll back."),
     "model": models.model,

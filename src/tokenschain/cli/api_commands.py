@@ -121,6 +121,7 @@ FIELDS: dict[str, str] = {
     "usd_cny": "Yuan for a dollar.",
     "watch": "Show it again every so many seconds; 2 without a number.",
     "word": "Keyword.",
+    "month": "Month in China, as 2026-11.",
     "zone": "Zone of the day's borders, as Asia/Shanghai.",
 }
 """What a field means, by its name."""

@@ -168,6 +168,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("moderation freeze", "POST /moderation-freezes", "id"),
     Command("moderation freezes", "GET /moderation-freezes",
             "created_at_s tenant model reason created_by lifted_at_s id"),
+    Command("compliance transfers", "GET /transfers",
+            "tenant month calls unnamed_calls people_in_year people_max sensitive_people_in_year "
+            "sensitive_people_max basis warning stopped"),
     Command("moderation statistics", "GET /moderation/statistics",
             "day tenant action category engine language model calls findings upheld released"),
     Command("moderation suspensions", "GET /moderation-suspensions",

@@ -22,8 +22,10 @@ from tokenschain.control.configuration.changes import Configurator, State
 from tokenschain.control.content import content_policies
 from tokenschain.control.identity import api_keys
 from tokenschain.control.moderation import freezes, offenders
+from tokenschain.control.sovereignty import transfers
 from tokenschain.core.backoff import Backoff
 from tokenschain.core.log_events import Reporter
+from tokenschain.core.routing.residency import confined
 from tokenschain.core.snapshot import (
     SHARDS,
     Snapshot,
@@ -143,6 +145,7 @@ class Publisher:
             frozen = freezes.in_force(connection)
             suspended = offenders.in_force(connection, time.time())
             contents = content_policies.published(connection)
+            stopped = transfers.in_force(connection, self._settings.sovereignty)
             usd_cny = pricing.usd_cny_micro(connection, day, given.routing.usd_cny)
         touched = set()
         for digest, grant in changed:
@@ -154,8 +157,9 @@ class Publisher:
                 del shard[digest]
             self._shards[number] = self._keep(encode_shard(shard))
         routes = built.state.routes
+        routing = confined(routes.routing, stopped)
         snapshot = Snapshot(
-            "", routes.upstreams, routes.models, routes.routing, rates, budgets, sell, usd_cny,
+            "", routes.upstreams, routes.models, routing, rates, budgets, sell, usd_cny,
             cache, routes.aliases, routes.tenants, built.credentials,
             tenant_rules.moderation(given), frozen, suspended,
             numbers_in_force(given.filings.values(), today), tenant_rules.labels(given), contents,

@@ -225,6 +225,9 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     sequence: int = 0
     """Which call of its gateway process it is, counted from 1; 0 of gateways before there were
     numbers."""
+    subject: str = ""
+    """The end user that the caller names, as a keyed hash; only of calls whose data went abroad, or
+    where nobody knows."""
 
 
 # --- bounds ----------------------------------------------------------------------------------
@@ -274,6 +277,7 @@ CHARACTERS_MAX: Mapping[str, int] = {
     "cache_key": 32,
     "moderation_detail": 200,
     "filing": 100,
+    "subject": 32,
 }
 """How long the texts of a record may be: the columns of the ledger are made from it, and both ends
 of the journal keep to it."""

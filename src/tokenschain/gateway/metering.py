@@ -24,7 +24,9 @@ from tokenschain.core.call_record import (
     Overhead,
     RouteRecord,
 )
+from tokenschain.core.compliance.transfers import ABROAD
 from tokenschain.core.errors import ApiError, Fault
+from tokenschain.core.formats.end_user import end_user_of
 from tokenschain.core.moderation import case_record
 from tokenschain.core.pricing.catalog import (
     PICO_PER_MICRO,
@@ -70,6 +72,7 @@ class JournalMetering:
         served: Served,
         name: str,
         numbers: memoryview[int],
+        subject_digest: Callable[[bytes], bytes] | None = None,
     ) -> None:
         """
         Args:
@@ -77,9 +80,11 @@ class JournalMetering:
             observe: sees every record, for the metrics; must not block.
             name: of this process, noted on each record.
             numbers: its first item becomes the number of the last call on record.
+            subject_digest: keyed; of the end users of calls that go abroad.
         """
         self._served = served
         self._name = name
+        self._subject_digest = subject_digest
         self._journal = journal
         self._full = full
         self._observe = observe
@@ -101,6 +106,10 @@ class JournalMetering:
                 record = record_of(call, now, self._name)
                 if attempts and call.caller is not None:
                     last = attempts[-1]
+                    for attempt in attempts:
+                        if attempt.candidate.upstream.zone in ABROAD:
+                            record.subject = self._subject(call, call.caller)
+                            break
                     if (
                         self._served.sells
                         or last.delivered is not None
@@ -123,6 +132,13 @@ class JournalMetering:
             record.filing = call.screening.filing_of(record.upstream, record.model_served)
             self._keep_case(call, call.screening)
         return self._keep(call, record)
+
+    def _subject(self, call: Call, caller: KeyGrant) -> str:
+        """The end user that a call names, as a keyed hash; nothing else of people is on record."""
+        named = end_user_of(call.parsed.fields)
+        if not named or self._subject_digest is None:
+            return ""
+        return self._subject_digest(f"subject\0{caller.tenant}\0{named}".encode())[:16].hex()
 
     def _keep(self, call: Call, record: CallRecord) -> CallRecord:
         """Append a record and count it."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tokenschain.core.snapshot import Upstream
+from tokenschain.core.snapshot import Served, Upstream
 from tokenschain.core.snapshot.zones import AIR_GAPPED, NONE, ZONES, zones_of
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings, SettingsError
@@ -25,6 +25,11 @@ from tokenschain.wire.client import HttpClient, is_loopback
 from tokenschain.wire.resolver import Resolver
 
 Upstreams = Mapping[str, Upstream]
+
+
+def upstreams_of(served: Served) -> Upstreams:
+    """Those of the configuration in force; none before the first."""
+    return served.get().upstreams if served.version else {}
 
 
 class EgressRefused(OSError):

@@ -48,8 +48,10 @@ from tokenschain.control.observability.alerts import Sender
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.control.secret_reports import SecretReports
+from tokenschain.control.sovereignty import transfers
 from tokenschain.core.errors import ApiError, wire_refusal
 from tokenschain.core.log_events import Reporter
+from tokenschain.core.moderation.verdict import ENGINE_PREFIX
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra import catalog_file, config, descriptors, log
@@ -121,7 +123,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
     settings_file = _settings_file(engine, configurator, suite, report)
     settings_file.apply(settings)
     publisher = Publisher(engine, settings, configurator, suite, internal, report, egress.client())
-    ledger = Ledger(engine, settings.database.tags_per_key_day_max, audited=settings.audit.sealing)
+    ledger = _ledger(settings, engine)
     cases = CaseBook(engine, case_texts.sealer_of(suite, internal), sealer)
     _follow(publisher, ledger.follow, cases.follow)
     _follow(publisher, partial(_want_semantic, settings.semantic_wanted_path, report))
@@ -179,6 +181,14 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
         signatures,
         _single_sign_on(settings, egress, sealer, vault),
     ), _Running(publisher, settings_file, egress)
+
+
+def _ledger(settings: Settings, engine: Engine) -> Ledger:
+    ledger = Ledger(engine, settings.database.tags_per_key_day_max, audited=settings.audit.sealing)
+    engines = settings.moderation.engines
+    ledger.engine_zones = {f"{ENGINE_PREFIX}{name}": one.zone for name, one in engines.items()}
+    ledger.beside.append(partial(transfers.note, settings=settings.sovereignty))
+    return ledger
 
 
 def _upstreams_down(publisher: Publisher, ledger: Ledger, now_s: float) -> dict[str, str]:

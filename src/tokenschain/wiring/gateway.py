@@ -57,7 +57,7 @@ from tokenschain.infra.control_channel.response_store import ResponseStore
 from tokenschain.infra.control_channel.signatures import Signatures
 from tokenschain.infra.control_channel.signed_client import Refused, SignedClient
 from tokenschain.infra.egress import PublicResolver, upstream_tls
-from tokenschain.infra.egress_rules import Egress
+from tokenschain.infra.egress_rules import Egress, upstreams_of
 from tokenschain.infra.gateway_status_files import keep_status, status_path
 from tokenschain.infra.heartbeat import beat, heartbeat_path
 from tokenschain.infra.journal import Journal, JournalFull, JournalLimits
@@ -147,7 +147,7 @@ class GatewayWorker:
         limits = JournalLimits(total_bytes_max=settings.journal.total_bytes_max)
         self._journal = Journal(folder / "journal" / worker, limits)
         self._numbers = CallNumbers(folder / "call-numbers" / worker, self._name, self._journal)
-        self._egress = Egress(settings, self._report, self._upstreams_in_force)
+        self._egress = Egress(settings, self._report, partial(upstreams_of, self._served))
         self._egress.hold()
         self._client = self._egress.operators_client()
         self._channel = Channel(settings.control_base_url, self._signatures, self._client)
@@ -180,9 +180,6 @@ class GatewayWorker:
         self._metrics = GatewayMetrics(
             worker, folder / "metrics", self._gauges, self._is_model, self._report.counts
         )
-
-    def _upstreams_in_force(self) -> Mapping[str, Upstream]:
-        return self._served.get().upstreams if self._served.version else {}
 
     def _build_dispatch(self) -> None:
         """What chooses an upstream and asks it."""
@@ -288,6 +285,9 @@ class GatewayWorker:
     ) -> Leases:
         return Leases(draw, failures, time.monotonic, time.time, self._report, store, wait_max_s)
 
+    def _keyed_digest(self, purpose: bytes) -> Callable[[bytes], bytes]:
+        return partial(self._suite.keyed_digest, self._suite.derive(self._secrets()[0], purpose))
+
     def _build_cache(self) -> None:
         """The response cache: in memory, shared by Redis, semantic where the settings ask."""
         settings = self._settings
@@ -308,7 +308,7 @@ class GatewayWorker:
         may_compare = partial(self._router.may_go_to, zones) if zones else None
         self._cache = ResponseCache(
             self._served,
-            partial(self._suite.keyed_digest, self._suite.derive(self._secrets()[0], b"cache")),
+            self._keyed_digest(b"cache"),
             time.time,
             random.random,
             self._cache_store,
@@ -340,9 +340,8 @@ class GatewayWorker:
             settings.moderation_packs_path, settings.moderation.pack_keys, library, self._report
         )
         self._packs.load()
-        key = self._suite.derive(self._secrets()[0], b"moderation")
         self._moderation = ModerationStep(
-            self._served, library, partial(self._suite.keyed_digest, key), engines, self._seal,
+            self._served, library, self._keyed_digest(b"moderation"), engines, self._seal,
             self._off_loop,
             lambda name, *of: self._router.may_go_to(engines.zones(name), *of),
             partial(ContentRecording, self._contents),
@@ -356,10 +355,12 @@ class GatewayWorker:
             self._report, [suite.digest for suite in self._suite.others()],
         )  # fmt: skip
         recorded = self._recorded if self._access_log is None else self._recorded_and_logged
+        metering = JournalMetering(
+            self._journal, JournalFull, recorded, self._served, self._name, self._numbers.slots,
+            self._keyed_digest(b"people"),
+        )  # fmt: skip
         steps = Steps(
-            metering=JournalMetering(
-                self._journal, JournalFull, recorded, self._served, self._name, self._numbers.slots
-            ),
+            metering=metering,
             auth=auth,
             conversation=self._memory,
             routing=self._router,

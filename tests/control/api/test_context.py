@@ -101,8 +101,8 @@ def test_routes_leave_tables_to_the_subjects() -> None:
 
 def test_answers_describe_the_rows_there_are() -> None:
     calls = usage.CallRow.model_fields
-    # Lines of their own, `platform_costs`; and what the audit log alone keeps.
-    elsewhere = {"engine_costs", "sequence"}
+    # Rows of their own, `platform_costs` and people abroad; and what the audit log alone keeps.
+    elsewhere = {"engine_costs", "sequence", "subject"}
     assert (
         set(calls) == set(CallRecord.__struct_fields__) - elsewhere == set(tables.ledger.c.keys())
     )

@@ -41,6 +41,7 @@ from tokenschain.control.api import (
     sessions,
     sign_ups,
     single_sign_on,
+    transfers,
     upstream_tests,
     usage,
     users,
@@ -62,7 +63,7 @@ ADMIN_SUBJECTS = (
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
     sign_ups, single_sign_on, moderation_cases,
     moderation_freezes, moderation_statistics, moderation_suspensions,
-    moderation_proposals, audit_log, moderation_rules, content, legal_holds,
+    moderation_proposals, audit_log, moderation_rules, content, legal_holds, transfers,
 )  # fmt: skip
 
 

@@ -25,18 +25,19 @@ def add_calls(
     """Calls that were just entered into the ledger.
 
     Args:
-        zones: of upstreams, as far as they are known.
+        zones: of upstreams by id, and of moderation engines as they stand in costs, as far as
+            they are known.
     """
     if not calls:
         return
     # Their lines are made when they are sealed: here the ledger waits for it.
-    served = {one.upstream for one in calls}
+    asked = {name for one in calls for name in _asked(one)}
     began = [one.started_ms for one in calls]
     _add(
         connection,
         len(calls),
         call_record.encode(calls),
-        {name: zone for name, zone in zones.items() if name in served},
+        {name: zone for name, zone in zones.items() if name in asked},
         Counter(one.gateway for one in calls),
         (min(began), max(began)),
     )
@@ -102,11 +103,21 @@ def read(row: Any, digest: Digest) -> WaitingRecords:
     lines = []
     sequences: dict[str, list[int]] = {}
     for one, at in zip(calls, range(0, len(salts), records.SALT_BYTES), strict=True):
-        label, zone = labels[one.gateway], zones.get(one.upstream, "")
-        lines.append(records.of_call(digest, one, zone, salts[at : at + records.SALT_BYTES], label))
+        label, salt = labels[one.gateway], salts[at : at + records.SALT_BYTES]
+        zone, sent_to = zones.get(one.upstream, ""), _sent_to(one, zones)
+        lines.append(records.of_call(digest, one, zone, salt, label, sent_to))
         if one.sequence:
             sequences.setdefault(label, []).append(one.sequence)
     return WaitingRecords(lines, gateways, sequences, *span)
+
+
+def _asked(call: CallRecord) -> set[str]:
+    """Who was sent a call's content: upstreams, those that failed too, and moderation engines."""
+    return {one.upstream for one in call.attempts} | {one.upstream for one in call.engine_costs}
+
+
+def _sent_to(call: CallRecord, zones: Mapping[str, str]) -> str:
+    return ",".join(sorted({zones.get(name) or "unknown" for name in _asked(call)}))
 
 
 def _add(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -61,7 +62,10 @@ class Ledger:
         """
         self._engine = engine
         self._audited = audited
+        self.engine_zones: dict[str, str] = {}
         self._zones: dict[str, str] = {}
+        self.beside: list[Callable[[Connection, list[CallRecord], Mapping[str, str]], None]] = []
+        """Told of calls in the transaction that enters them, with the zones of upstreams."""
         self.tag_names = rollups.TagNames(tags_per_key_day_max)
         self._models: frozenset[str] | None = None
         self._days: set[int] = set()
@@ -78,7 +82,7 @@ class Ledger:
     def follow(self, snapshot: Snapshot) -> None:
         """Take up a new configuration."""
         self.clouds = {u.id: u.provider for u in snapshot.upstreams.values()}
-        self._zones = {u.id: u.zone for u in snapshot.upstreams.values()}
+        self._zones = self.engine_zones | {u.id: u.zone for u in snapshot.upstreams.values()}
         self.usd_cny_micro = snapshot.usd_cny_micro
         self._models = frozenset((*snapshot.models, *snapshot.aliases))
 
@@ -183,6 +187,8 @@ class Ledger:
         self._roll_up(connection, fresh)
         _book(connection, fresh)
         limits.spend(connection, map(self._use, fresh))
+        for tell in self.beside:
+            tell(connection, fresh, self._zones)
         return fresh
 
     def _use(self, r: CallRecord) -> limits.Use:
@@ -230,20 +236,19 @@ class Ledger:
 
 # --- rows -----------------------------------------------------------------------------------
 
-_ELSEWHERE = ("engine_costs", "sequence")
-_NOT_ROWS = sorted(map(CallRecord.__struct_fields__.index, _ELSEWHERE), reverse=True)
+_ELSEWHERE = ("engine_costs", "sequence", "subject")
 _COLUMNS = tuple(name for name in CallRecord.__struct_fields__ if name not in _ELSEWHERE)
-"""All but what `platform_costs` has rows of, and the audit log alone keeps."""
+"""All but what `platform_costs` has rows of, the audit log alone keeps, or counts people abroad."""
+_KEPT = tuple(at for at, name in enumerate(CallRecord.__struct_fields__) if name in _COLUMNS)
 _as_tuple = msgspec.structs.astuple
+_kept = itemgetter(*_KEPT)
 _ATTEMPTS, _ROUTE = _COLUMNS.index("attempts"), _COLUMNS.index("route")
 _json = msgspec.json.Encoder().encode
 
 
 def _row(record: CallRecord) -> list[Any]:
     """A record's values, its lists as JSON objects."""
-    row = list(_as_tuple(record))
-    for at in _NOT_ROWS:
-        del row[at]
+    row = list(_kept(_as_tuple(record)))
     row[_ATTEMPTS] = _objects(record.attempts)
     row[_ROUTE] = _objects(record.route) if record.route else "[]"
     return row

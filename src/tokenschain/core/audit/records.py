@@ -57,6 +57,9 @@ class AuditedCall(msgspec.Struct, gc=False):
     prompt_tokens: int
     revision: str
     """Of the configuration that it was served by."""
+    sent_to: str
+    """Zones of all that were sent its content, upstreams that failed and moderation engines, too;
+    with commas, `unknown` for one whose zone is not known."""
     sequence: int
     """Which call of its gateway it is; 0 where that gave no numbers."""
     status: int
@@ -82,7 +85,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def of_call(
-    digest: Digest, record: CallRecord, zone: str, salt: bytes, gateway_label: str
+    digest: Digest,
+    record: CallRecord,
+    zone: str,
+    salt: bytes,
+    gateway_label: str,
+    sent_to: str = "",
 ) -> bytes:
     """A call as a line of the log."""
     part = _canonical(
@@ -115,6 +123,7 @@ def of_call(
             record.project,
             record.prompt_tokens,
             record.snapshot_version,
+            sent_to,
             record.sequence,
             record.status,
             record.tenant,

@@ -31,9 +31,9 @@ def rules_for(rows: Rules, caller: KeyGrant, models: Iterable[str]) -> dict[str,
     return found
 
 
-def confined(routing: Routing, mode: Sovereignty) -> Routing:
-    """Routing of a machine that is under a mode of its own, whatever control publishes."""
-    residency = under(routing.residency, {EVERYBODY: mode})
+def confined(routing: Routing, modes: Mapping[str, Sovereignty]) -> Routing:
+    """Routing under further modes, by whose data it is."""
+    residency = under(routing.residency, modes) if modes else routing.residency
     return msgspec.structs.replace(routing, residency=residency)
 
 

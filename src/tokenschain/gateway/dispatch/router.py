@@ -52,7 +52,7 @@ from tokenschain.core.snapshot import (
     own_id,
 )
 from tokenschain.core.snapshot.routing_policy import POLICIES, Policy, narrowest
-from tokenschain.core.snapshot.zones import NONE, Sovereignty
+from tokenschain.core.snapshot.zones import EVERYBODY, NONE, Sovereignty
 from tokenschain.core.tenancy import KeyGrant, may_use
 
 _KINDS = {Api.EMBEDDINGS: "embedding", Api.RERANK: "rerank"}
@@ -444,7 +444,7 @@ class Router:
         if snapshot.version == self._version:
             return  # only keys have changed
         self._version = snapshot.version
-        self._rules = confined(snapshot.routing, self._sovereignty)
+        self._rules = confined(snapshot.routing, {EVERYBODY: self._sovereignty})
         self._lists.clear()
         self._latest = _NONE_KNOWN
         self._policies.clear()

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, field
 
+from tokenschain.core.compliance.transfers import Basis
 from tokenschain.core.snapshot.zones import NONE, ZONES, Sovereignty, Zone
 
 HostName = Annotated[str, Meta(pattern=r"^(\*\.)?[^\s/:*]+\Z", max_length=253)]
@@ -31,3 +32,19 @@ class SovereigntySettings(msgspec.Struct, frozen=True, kw_only=True):
             f"and no private address is not connected to. Zones: {', '.join(ZONES)}."
         ),
     ] = field(default_factory=dict)
+    transfer_basis: Annotated[
+        dict[str, Basis],
+        Meta(
+            description="By tenant, or `*` for the others, on what legal basis data goes abroad: "
+            "`exempt` stops it at 100,000 people a year or one with sensitive data, `contract` "
+            "(standard contract or certification) at 1,000,000 or 10,000, `assessment` never; "
+            "`count` only counts, as where nothing is said."
+        ),
+    ] = field(default_factory=dict)
+    sensitive_classes: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Data classes that moderation finds, whose people count as people with "
+            "sensitive personal information."
+        ),
+    ] = ()

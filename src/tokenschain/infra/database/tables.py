@@ -33,9 +33,9 @@ from tokenschain.core.call_record import (
     MODEL_CHARACTERS_MAX,
 )
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
-from tokenschain.infra.database import content_tables, moderation_tables
+from tokenschain.infra.database import content_tables, moderation_tables, transfer_tables
 
-assert content_tables.metadata is moderation_tables.metadata
+assert content_tables.metadata is transfer_tables.metadata is moderation_tables.metadata
 metadata = moderation_tables.metadata
 """Of those tables, too, and of the audit log's."""
 

@@ -1,0 +1,1 @@
+"""Data sovereignty: transfers of data abroad, and who processes it."""

@@ -1,0 +1,104 @@
+"""The whole platform in a network namespace without any route: it needs nothing from outside.
+
+Only with `PROOFS=full`, and where network namespaces may be made.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import web
+from tests.e2e.test_platform import MODEL, Platform
+from tests.waiting import until
+
+INSIDE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+
+
+def _has_namespaces() -> bool:
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return False
+    return subprocess.run([*INSIDE, "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.environ.get("PROOFS") != "full", reason="PROOFS=full")
+@pytest.mark.timeout(300)
+def test_an_air_gapped_platform_starts_serves_and_accounts(tmp_path: Path) -> None:
+    if not _has_namespaces():
+        pytest.skip("no network namespaces here")
+    done = subprocess.run(
+        [*INSIDE, sys.executable, "-m", __name__, str(tmp_path)],
+        capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1:] == ["all of it"], done.stdout + done.stderr
+
+
+def walk(folder: Path) -> None:
+    """Start, calls, stream, cache, masking, embeddings, usage, audit and doctor, with no route."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        assert probe.connect_ex(("8.8.8.8", 53)) != 0, "there is a route"
+    platform = Platform(folder)
+    platform.environment |= {
+        "TOKENSCHAIN_SOVEREIGNTY__MODE": "air-gapped", "TOKENSCHAIN_CACHE__MODE": "exact",
+    }  # fmt: skip
+    platform.start()
+    try:
+        _walk(platform)
+    finally:
+        platform.stop()
+
+
+def _walk(platform: Platform) -> None:
+    gateway, control = (f"http://127.0.0.1:{port}" for port in platform.ports[:2])
+    key = re.search(r"tc-[\w-]{43}", platform.output)
+    token = re.search(r"tca-[\w-]+", platform.output)
+    assert key is not None and token is not None
+    caller = {"authorization": f"Bearer {key[0]}"}
+    admin = {"authorization": f"Bearer {token[0]}"}
+
+    def call(text: str, **more: object) -> httpx.Response:
+        body = {"model": MODEL, "max_tokens": 8, "temperature": 0,
+                "messages": [{"role": "user", "content": text}], **more}  # fmt: skip
+        return web.post(f"{gateway}/v1/chat/completions", json=body, headers=caller, timeout=60)
+
+    # An answer that was cut off is not kept.
+    first = call("Name three colours.", max_tokens=600)
+    assert first.status_code == 200, first.text
+    print("a call")
+    assert "data: [DONE]" in call("Name two rivers.", stream=True).text
+    print("a stream")
+    again = call("Name three colours.", max_tokens=600)
+    assert again.headers.get("x-tc-cache") == "hit-exact", again.headers
+    assert again.json()["choices"] == first.json()["choices"]
+    print("cache")
+    embedded = web.post(f"{gateway}/v1/embeddings", headers=caller, timeout=60,
+                        json={"model": "multilingual-e5-small", "input": "hello"})  # fmt: skip
+    assert embedded.status_code == 200, embedded.text
+    print("embeddings")
+    picture = [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]
+    assert call("", messages=[{"role": "user", "content": picture}]).status_code >= 400
+    judged = web.post(f"{gateway}/v1/moderations", headers=caller, timeout=60,
+                      json={"input": "身份证号 11010519491231002X"})  # fmt: skip
+    assert judged.status_code == 200, judged.text
+    print("moderation")
+    until(lambda: sum(
+        row["calls"] for row in web.get(f"{control}/api/v1/usage", headers=admin).json()["data"]
+    ) >= 4)  # fmt: skip
+    print("usage")
+    until(lambda: web.get(f"{control}/api/v1/audit-log/checkpoint", headers=admin).status_code
+          == 200)  # fmt: skip
+    print("audit")
+    print("all of it")
+
+
+if __name__ == "__main__":
+    walk(Path(sys.argv[1]))
