@@ -178,6 +178,8 @@ def test_pages_of_the_platform_fit_and_keep_nobody_out(
     for path in (
         "/tenants",
         "/system",
+        "/compliance",
+        "/compliance/approvals",
         "/night",
         "/organization/new?tenant=alpha",
         "/system/settings",

@@ -31,7 +31,9 @@ def test_each_page_answers_each_role_in_each_language(
         browser = house.as_person(person.token, language)
     for entry in ENTRIES:
         reply = browser.get(entry.path)
-        if (role, entry.path, reply.status_code) == ("reviewer", "/console", 303):
+        if role in ("reviewer", "security-admin") and (entry.path, reply.status_code) == (
+            "/console", 303
+        ):  # fmt: skip
             continue  # whose first page is another
         assert reply.status_code in (200, 403), (entry.path, reply.text)
         page = Page(reply.text)

@@ -26,6 +26,7 @@ from tokenschain.core.snapshot import Snapshot, Upstream
 from tokenschain.core.upstream_report import StepResult, Trial, UpstreamReport
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings
+from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.config.groups import ControlSettings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.security import secrets
@@ -83,7 +84,7 @@ class Platform:
         with self.engine.begin() as connection:
             user_id = users.create_user(
                 connection, tenant=tenant, email=email, name="P", kind=kind,
-                password_hash=None if password is None else users.hash_password(password),
+                password_hash=None if password is None else users.hash_password(password, AccessSettings()),
             )  # fmt: skip
             if role is not None:
                 roles.bind(connection, user_id, role, tenant=over or tenant, **where)

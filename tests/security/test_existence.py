@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from fastapi.routing import APIRoute
 
-from tests import kept_content, moderation_cases
+from tests import kept_content, moderation_cases, waiting_approvals
 from tests.records import record
 from tests.security.platform import Platform, platform
 from tokenschain.control.api import app as app_module
@@ -53,6 +53,7 @@ def theirs(house: Platform) -> dict[str, str]:
         "target_id": boss("POST", "/alert-targets", target).json()["id"],
         "silence_id": boss("POST", "/alert-silences", silence).json()["id"],
         "freeze_id": boss("POST", "/moderation-freezes", freeze).json()["id"],
+        "approval_id": waiting_approvals.ask(house, "beta"),
         "proposal_id": moderation_cases.propose(house, "beta"),
         "suspension_id": moderation_cases.suspend(house, "beta"),
         "case_id": moderation_cases.enter(house, "beta"),
@@ -62,6 +63,7 @@ def theirs(house: Platform) -> dict[str, str]:
         "name": "beta-role",
         "event_id": "beta-call",
         "day": "2026-11-25",
+        "standard": "mlps3",
     }
 
 

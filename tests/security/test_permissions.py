@@ -18,7 +18,7 @@ import pytest
 from docs import permissions_reference
 from sqlalchemy import insert, update
 
-from tests import kept_content, moderation_cases
+from tests import kept_content, moderation_cases, waiting_approvals
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api.context import Permission
@@ -275,6 +275,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "alert_id": _alert,
     "silence_id": lambda house: str(house.made("/alert-silences", _silence())["id"]),
     "freeze_id": lambda house: str(house.made("/moderation-freezes", _freeze())["id"]),
+    "approval_id": lambda house: waiting_approvals.ask(house.platform, "acme"),
     "proposal_id": lambda house: moderation_cases.propose(house.platform, "acme"),
     "suspension_id": lambda house: moderation_cases.suspend(house.platform, "acme"),
     "case_id": lambda house: moderation_cases.enter(house.platform, "acme"),
@@ -283,6 +284,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "tenant": lambda _: "acme",
     "name": _role,
     "day": lambda _: "2026-11-25",
+    "standard": lambda _: "mlps3",
     "revision": lambda house: str(_own_virtual_model(house)["revision"]),
 }
 """A fresh object for each variable part of a path, in project p1 where it can be."""
@@ -325,6 +327,9 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /alert-silences/{silence_id}/end": lambda: None,
     "POST /moderation/test": lambda: {"text": "a word"},
     "POST /moderation-freezes": _freeze,
+    "PUT /compliance/separation": lambda: {"on": False},
+    "POST /approvals/{approval_id}/approve": dict,
+    "POST /approvals/{approval_id}/reject": dict,
     "POST /moderation-freezes/{freeze_id}/lift": lambda: None,
     "POST /moderation-cases/{case_id}/proposals": lambda: {"kind": "word", "word": "test"},
     "POST /moderation-proposals/{proposal_id}/decide": lambda: {"accept": True, "reason": "test"},

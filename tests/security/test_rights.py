@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from docs import permissions_reference
 
-from tests import kept_content, moderation_cases
+from tests import kept_content, moderation_cases, waiting_approvals
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.core import call_record
@@ -78,6 +78,7 @@ def found(house: Platform) -> None:
         assert boss("PUT", "/content-policies", policy).status_code == 200
         freeze = {"tenant": tenant, "model": "frozen", "reason": "incident"}
         assert boss("POST", "/moderation-freezes", freeze).status_code == 201
+        waiting_approvals.ask(house, tenant)
         silence = {"tenant": tenant, "expires_at_s": int(time.time()) + 3_600, "reason": "test"}
         assert boss("POST", "/alert-silences", silence).status_code == 201
         fields: dict[str, Any] = {"tenant": tenant, "project": "p1", "cache_key": "ab" * 16}
@@ -399,6 +400,8 @@ OWNED = (
     "select * from alert_silences where tenant in ('', 'beta')",
     "select * from moderation_cases where tenant in ('', 'beta')",
     "select * from moderation_freezes where tenant in ('', 'beta')",
+    "select * from approvals where tenant in ('*', 'beta')",
+    "select * from meta where name = 'separation_of_powers'",
     "select * from end_user_suspensions where tenant = 'beta'",
     "select * from moderation_proposals where tenant = 'beta'",
     "select * from content_policies where tenant in ('', 'beta') or project <> 'p1'",
@@ -422,6 +425,7 @@ OF_NO_MODEL = (
     "select * from alert_silences",
     "select * from moderation_cases",
     "select * from moderation_freezes",
+    "select * from approvals",
     "select * from end_user_suspensions",
     "select * from moderation_proposals",
     "select * from content_policies",
@@ -478,6 +482,7 @@ class Intruder:
             "alert": [row[0] for row in house.rows("select id from alerts")],
             "silence": [row[0] for row in house.rows("select id from alert_silences")],
             "freeze": [row[0] for row in house.rows("select id from moderation_freezes")],
+            "approval": [row[0] for row in house.rows("select id from approvals")],
             "proposal": [row[0] for row in house.rows("select id from moderation_proposals")],
             "suspension": [row[0] for row in house.rows("select id from end_user_suspensions")],
             "content": [row[0] for row in house.rows("select call_id from call_contents")],
@@ -633,6 +638,9 @@ class Intruder:
             ("POST", "/moderation-freezes", {"tenant": pick(["", "acme", "beta"]),
                                              "model": "small", "reason": "mine"}),
             ("POST", f"/moderation-freezes/{pick(ids['freeze'])}/lift", None),
+            ("PUT", "/compliance/separation", {"on": pick([True, False])}),
+            ("POST", f"/approvals/{pick(ids['approval'])}/approve", {}),
+            ("POST", f"/approvals/{pick(ids['approval'])}/reject", {"reason": "mine"}),
             ("POST", f"/moderation-cases/{pick(ids['case'])}/proposals",
              {"kind": "word", "word": f"w{number}"}),
             ("POST", f"/moderation-proposals/{pick(ids['proposal'])}/decide",

@@ -125,6 +125,15 @@ COMMANDS: tuple[Command, ...] = (
     Command("audit checkpoint", "GET /audit-log/checkpoint"),
     Command("audit reconcile", "GET /audit-log/reconciliation/{day}"),
     Command("audit consistency", "GET /audit-log/consistency"),
+    Command("compliance standards", "GET /compliance/standards", "standard title controls"),
+    Command("compliance check", "GET /compliance/reports/{standard}"),
+    Command("compliance separation", "GET /compliance/separation"),
+    Command("compliance separate", "PUT /compliance/separation", "on"),
+    Command("approvals list", "GET /approvals",
+            "requested_at_s state operation tenant target requested_by decided_by expires_at_s id",
+            watched=True),
+    Command("approvals approve", "POST /approvals/{approval_id}/approve", "id state"),
+    Command("approvals reject", "POST /approvals/{approval_id}/reject", "id state"),
     Command("me search", "GET /me/search", "kind name tenant project id", "text"),
     Command("model served", "GET /served-models", "name kind owned_by offers"),
     Command("model latency", "GET /insight/latency",
@@ -250,6 +259,7 @@ BY_HAND: dict[str, str] = {
     "GET /cache/query-clusters": "cache query-clusters",
     "POST /cache/pairs": "cache learn",
     "GET /diagnostics": "doctor",
+    "GET /compliance/reports/{standard}/bundle": "compliance report",
 }
 """Operations of commands that do more than one call, or say more than a table."""
 

@@ -19,6 +19,7 @@ from tokenschain.console import (
     cache,
     cache_warming,
     calls,
+    compliance,
     connect,
     freezes,
     invitations,
@@ -143,6 +144,7 @@ PAGES: Pages = {
     **suspensions.PAGES,
     **proposals.PAGES,
     **audit.PAGES,
+    **compliance.PAGES,
     **system.PAGES,
     **platform_settings.PAGES,
 }
@@ -291,6 +293,8 @@ class Console:
             await visit.know_reader()
             if visit.reader.must_set_up_factor and not path.startswith(me.SECOND_FACTOR):
                 response = _elsewhere(request, me.SECOND_FACTOR)
+            elif visit.reader.must_change_password and not path.startswith(me.PATH):
+                response = _elsewhere(request, me.PATH)
             elif handler is None:
                 response = self._renderer.page("not_found.html", visit, 404)
             elif visit.is_poll:

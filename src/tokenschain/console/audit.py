@@ -26,7 +26,17 @@ EXPORT_PAGE = 200
 NAMED_MAX = 200
 DAY_S = 86_400
 FILTERS = ("actor", "action", "target", "since", "until")
-EVENTS = ("login", "login:failed", "logout", "step-up", "password", "totp")
+EVENTS = (
+    "login",
+    "login:failed",
+    "logout",
+    "step-up",
+    "password",
+    "totp",
+    "compliance:report",
+    "approval:request",
+    "boot",
+)
 """What people do about themselves; beside these, changes are named by their permission."""
 COLUMNS = ("at", "actor", "tenant", "action", "target", "address", "detail", "id")
 

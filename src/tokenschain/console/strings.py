@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tokenschain.console.strings_access import ACCESS_STRINGS
+from tokenschain.console.strings_compliance import COMPLIANCE_STRINGS
 from tokenschain.console.strings_entry import ENTRY_STRINGS
 from tokenschain.console.strings_moderation import MODERATION_STRINGS
 from tokenschain.console.strings_money import MONEY_STRINGS
@@ -529,6 +530,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     **MONEY_STRINGS,
     **ROUTING_STRINGS,
     **ACCESS_STRINGS,
+    **COMPLIANCE_STRINGS,
     **ENTRY_STRINGS,
     **PLATFORM_STRINGS,
 }

@@ -244,6 +244,9 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "role.auditor": ("审计员", "Auditor"),
     "role.reviewer": ("审核员", "Reviewer"),
     "role.viewer": ("观察者", "Viewer"),
+    "role.system-admin": ("系统管理员", "System administrator"),
+    "role.security-admin": ("安全管理员", "Security administrator"),
+    "role.audit-admin": ("审计管理员", "Audit administrator"),
     "roles.title": ("角色", "Roles"),
     "roles.sub": (
         "内置角色不可更改；租户可以定义自己的角色",
@@ -359,6 +362,9 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "event.logout": ("退出", "signed out"),
     "event.step_up": ("再次确认身份", "showed who it is again"),
     "event.password": ("更改密码", "changed the password"),
+    "event.approval_request": ("申请第二人批准", "asked for a second person"),
+    "event.boot": ("控制进程启动", "control started"),
+    "event.compliance_report": ("生成合规报告", "made a compliance report"),
     "event.totp": ("启用第二因子", "put a second factor in force"),
     # --- actions ---
     "action.org_read": ("查看租户、账号、项目与环境", "See the organisation"),
@@ -382,6 +388,8 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "action.cache_read": ("查看缓存效果", "See what the cache saved"),
     "action.cache_write": ("清除缓存中的回答", "Drop cached answers"),
     "action.cache_inspect": ("阅读常见问题与回答", "Read frequent questions"),
+    "action.approvals_read": ("查看等待第二人批准的操作", "See acts that wait for approval"),
+    "action.approvals_write": ("批准或驳回他人的操作", "Approve or reject others' acts"),
     "action.audit_read": ("阅读审计日志", "Read the audit log"),
     "action.configuration_read": ("查看上游、路由与版本", "See upstreams, routing, revisions"),
     "action.configuration_write": ("更改与回滚配置", "Change configuration, roll back"),

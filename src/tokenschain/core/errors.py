@@ -200,6 +200,22 @@ _ROWS = (
         "The signed-in user has to show password and second factor again first.",
     ),
     (
+        "password_expired",
+        403,
+        "permission_error",
+        False,
+        Fault.CALLER,
+        "The password is older than the platform allows, and is to be changed first.",
+    ),
+    (
+        "approval_required",
+        403,
+        "permission_error",
+        False,
+        Fault.CALLER,
+        "The act takes a second person, and waits for one; `approvals list` shows it.",
+    ),
+    (
         "second_factor_required",
         403,
         "permission_error",

@@ -216,6 +216,8 @@ ACTIONS: dict[str, str] = {
     "content:write": "Set content policies and legal holds.",
     "content:open": "Read and export what calls said; each time with a reason, on record.",
     "content:erase": "Erase what calls said, for good.",
+    "approvals:read": "See acts that wait for a second person.",
+    "approvals:write": "Approve or reject them; never one's own.",
     "configuration:read": "See upstreams, virtual models, routing and cache rules, and their "
     "revisions.",
     "configuration:write": "Change them, and roll revisions back.",
@@ -229,7 +231,7 @@ ROLES: dict[str, frozenset[str]] = {
     "admin": frozenset(
         {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "users:*", "alerts:*",
          "models:*", "cache:*", "records:*", "configuration:*", "moderation:*",
-         "content:read", "content:write"}
+         "content:read", "content:write", "approvals:*"}
     ),
     "developer": frozenset(
         {"org:read", "keys:read", "keys:create", "keys:revoke", "limits:read", "usage:read",
@@ -241,11 +243,31 @@ ROLES: dict[str, frozenset[str]] = {
     "auditor": frozenset({"*:read"}),
     "reviewer": frozenset({"moderation:read", "moderation:review", "alerts:read"}),
     "viewer": frozenset({"org:read", "keys:read", "limits:read", "usage:read", "models:read"}),
+    "system-admin": frozenset(
+        {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "alerts:*", "models:read",
+         "cache:read", "cache:write", "records:*", "configuration:*", "approvals:*"}
+    ),
+    "security-admin": frozenset(
+        {"org:read", "users:*", "factors:reset", "keys:read", "keys:revoke", "moderation:*",
+         "alerts:*", "configuration:read", "approvals:*"}
+    ),
+    "audit-admin": frozenset({"*:read"}),
 }  # fmt: skip
 """The roles that are always there; tenants may define others."""
 
 ACCOUNT_ACTIONS = ("users:write", "factors:reset")
 """Who is permitted one of these has power over other people's accounts."""
+
+ADMINISTRATORS = ("system-admin", "security-admin", "audit-admin")
+"""The three roles of MLPS 2.0, level 3 (GB/T 22239-2019, 8.1.4.2 d)."""
+
+DUTIES: dict[str, tuple[str, ...]] = {
+    "system": ("configuration:write", "org:write"),
+    "security": ACCOUNT_ACTIONS,
+    "audit": ("audit:read",),
+}
+"""What each of the three does that the others may not: who is permitted one of these, has the
+duty."""
 
 APART: tuple[tuple[str, str], ...] = (("keys:create", "audit:read"),)
 """Separation of duties: only an owner may hold both."""
@@ -254,6 +276,15 @@ APART: tuple[tuple[str, str], ...] = (("keys:create", "audit:read"),)
 def is_power_over_accounts(permissions: frozenset[str]) -> bool:
     """Whether permissions have one of `ACCOUNT_ACTIONS`."""
     return any(a in permissions or _by_pattern(permissions, a) for a in ACCOUNT_ACTIONS)
+
+
+def duties_of(permissions: frozenset[str]) -> frozenset[str]:
+    """Which of `DUTIES` somebody has by permissions."""
+    return frozenset(
+        duty
+        for duty, actions in DUTIES.items()
+        if any(a in permissions or _by_pattern(permissions, a) for a in actions)
+    )
 
 
 def conflict(permissions: frozenset[str]) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ import uvloop
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from tokenschain import __version__
 from tokenschain.console import browser_files
 from tokenschain.console.app import Console, ConsoleSettings
 from tokenschain.console.gateway import HttpGateway
@@ -30,6 +31,7 @@ from tokenschain.control.api.internal import (
     RESPONSES_BATCH_BYTES_MAX,
 )
 from tokenschain.control.api.sessions import LOGIN_BYTES_MAX, SESSIONS_PATH
+from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.cosigning import CosigningJob
 from tokenschain.control.audit.egress_refusals import EgressRefusals
 from tokenschain.control.audit.log import SealingJob, SegmentSealer
@@ -54,7 +56,7 @@ from tokenschain.core.log_events import Reporter
 from tokenschain.core.moderation.verdict import ENGINE_PREFIX
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.snapshot import Snapshot
-from tokenschain.infra import catalog_file, config, descriptors, log
+from tokenschain.infra import boot_manifest, catalog_file, config, descriptors, log
 from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.background import kept_up
 from tokenschain.infra.config import Settings
@@ -81,6 +83,8 @@ from tokenschain.wiring import key_stores
 from tokenschain.wiring.machine import want_semantic
 
 _DRAIN_MAX_S = 5
+FILES_NAMED_MAX = 20
+"""Of installed files that are not what was installed."""
 _JSON_LINE = b"content-type: application/json\r\n"
 _BODY_RATE_MIN = 65_536
 """Slowest upload, in bytes per second: gateways are near, and strangers may have no longer."""
@@ -120,6 +124,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
     resealing.bring_up_to_date(engine, sealer, report)
     internal = SecretFile(settings.internal_secret_path, report)
     configurator = Configurator(settings, catalog_file.load(), sealer, suite, report)
+    _note_boot(engine, report)
     settings_file = _settings_file(engine, configurator, suite, report)
     settings_file.apply(settings)
     publisher = Publisher(engine, settings, configurator, suite, internal, report, egress.client())
@@ -189,6 +194,19 @@ def _ledger(settings: Settings, engine: Engine) -> Ledger:
     ledger.engine_zones = {f"{ENGINE_PREFIX}{name}": one.zone for name, one in engines.items()}
     ledger.beside.append(partial(transfers.note, settings=settings.sovereignty))
     return ledger
+
+
+def _note_boot(engine: Engine, report: Reporter) -> None:
+    """Put what this control started from into the audit log, before it does anything."""
+    found = boot_manifest.look(config.config_file())
+    if found.changed:
+        report("installed_files_changed", ", ".join(found.changed[:FILES_NAMED_MAX]))
+    detail = found._asdict() | {"changed": list(found.changed[:FILES_NAMED_MAX])}
+    with engine.begin() as connection:
+        admin_log.note(
+            connection, admin_log.SYSTEM, admin_log.BOOT, "", "control",
+            detail | {"version": __version__},
+        )  # fmt: skip
 
 
 def _upstreams_down(publisher: Publisher, ledger: Ledger, now_s: float) -> dict[str, str]:

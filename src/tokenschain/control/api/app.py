@@ -12,9 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tokenschain import __version__
 from tokenschain.control.api import (
     alerts,
+    approvals,
     audit_log,
     billing,
     cache,
+    compliance,
     configuration,
     content,
     diagnostics,
@@ -64,6 +66,7 @@ ADMIN_SUBJECTS = (
     sign_ups, single_sign_on, moderation_cases,
     moderation_freezes, moderation_statistics, moderation_suspensions,
     moderation_proposals, audit_log, moderation_rules, content, legal_holds, transfers,
+    compliance, approvals,
 )  # fmt: skip
 
 

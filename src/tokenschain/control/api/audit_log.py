@@ -281,9 +281,18 @@ def _latest(asked: RequestContext) -> str:
 
 
 def _public_key(asked: RequestContext, origin: str) -> str:
+    return note_secret(asked).public_key(origin)
+
+
+def note_secret(asked: RequestContext) -> NoteSecret:
+    """What the log is signed with.
+
+    Raises:
+        ApiError: `not_found`: this control has no key of it.
+    """
     settings = asked.context.settings
     try:
         secret = secret_files.read(settings.audit_key_path)[0]
     except (FileNotFoundError, secret_files.SecretFileRefused):
         raise ApiError("not_found", "This control has no key of the log.") from None
-    return NoteSecret(INTERNATIONAL, secret, settings.crypto.suite).public_key(origin)
+    return NoteSecret(INTERNATIONAL, secret, settings.crypto.suite)

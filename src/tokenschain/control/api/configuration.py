@@ -19,6 +19,7 @@ from pydantic import (
 from sqlalchemy import Connection
 
 from tokenschain.control.api import configuration_answers as answers
+from tokenschain.control.api.approvals import need_second_person
 from tokenschain.control.api.bodies import Example, Items, ListAnswer, RequestBody
 from tokenschain.control.api.configuration_answers import (
     READ,
@@ -54,6 +55,7 @@ from tokenschain.control.configuration.history import ConfigRevision
 from tokenschain.control.configuration.resources import Kind, Origin, Problem, ResourceKey
 from tokenschain.control.configuration.store import StoredResource
 from tokenschain.control.identity import ownership
+from tokenschain.control.identity.approvals import Operation
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError, ErrorProblem
 from tokenschain.core.formats.json_bounds import DOCUMENTS_BOUNDS, JsonBounds
@@ -445,6 +447,8 @@ def _made(
     asked: RequestContext, wanted: Sequence[Change], reason: str, *, dry_run: bool
 ) -> Outcome:
     configurator = asked.context.configurator
+    if not dry_run:
+        _need_second_person(asked, wanted)
     check_upstreams(asked, _locked(asked), wanted)
     try:
         return configurator.change(
@@ -453,6 +457,21 @@ def _made(
         )  # fmt: skip
     except ConfigurationRefused as error:
         raise refusal(error) from None
+
+
+_SECOND_PERSON: dict[Kind, Operation] = {
+    Kind.CREDENTIAL: "credentials", Kind.MODERATION_POLICY: "moderation"
+}  # fmt: skip
+"""Kinds of the platform's resources that two people change."""
+
+
+def _need_second_person(asked: RequestContext, wanted: Sequence[Change]) -> None:
+    for kind, operation in _SECOND_PERSON.items():
+        own = [one for one in wanted if one.key.kind is kind and not one.key.tenant]
+        if own:
+            names = ", ".join(one.key.name for one in own)
+            request = [[one.key.name, one.values] for one in own]
+            need_second_person(asked, operation, PLATFORM, names, request)
 
 
 def _per_minute_max(asked: RequestContext) -> int:
@@ -622,6 +641,8 @@ def roll_back_revision(asked: RollingBack, revision: int, wanted: Rollback) -> A
         asked.need(owner or PLATFORM)
     configurator = asked.context.configurator
     back = [Change(one.key, one.before) for one in found.changes]
+    if not wanted.dry_run:
+        _need_second_person(asked, back)
     check_upstreams(asked, _locked(asked), back)
     try:
         outcome = configurator.roll_back(

@@ -28,7 +28,8 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration.changes import Configurator
-from tokenschain.control.identity import api_keys, roles, tokens, users
+from tokenschain.control.identity import api_keys, approvals, roles, tokens, users
+from tokenschain.control.identity.approvals import ApprovalRequired
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.identity.users import OPERATOR, Actor
 from tokenschain.control.publisher import Publisher
@@ -341,6 +342,11 @@ class RequestContext:
             admin_log.note(self.db, self.author, *note)
 
     @property
+    def only_reads(self) -> bool:
+        """Whether the request changes nothing."""
+        return self._reads
+
+    @property
     def _declared(self) -> str:
         assert self.action is not None, "the route declares no permission"
         return self.action
@@ -373,7 +379,7 @@ def identify(db: Connection, context: ApiContext, token: str | None) -> Actor:
     digest = suite_of_stored(stored).stored_digest(token.encode())
     if secrets.same(token, context.operator) or secrets.same(digest, stored):
         return users.PLATFORM_OWNER
-    actor = users.actor_of(db, context.suite, token)
+    actor = users.actor_of(db, context.suite, token, context.settings.access)
     if actor is None:
         raise ApiError("invalid_api_key", "The token is not valid.")
     return actor
@@ -482,16 +488,15 @@ class Permission:
         if not reads:
             db.close()
             request.state.db = None
+        used_s, access = known.actor.used_at_s, context.settings.access
+        tokens.note_use(context.engine, known.actor.token_id, used_s, access)
         author = Author(known.actor.id, address_of(request))
         asked = request.state.asked = RequestContext(
             known.actor, author, context, self.action, (lambda: known) if reads else begin,
             replay, reads=reads, by_model=self.by_model,
         )  # fmt: skip
-        if not self.before_factor and must_set_up_factor(context, known.actor):
-            raise ApiError(
-                "second_factor_required",
-                "Set up a second factor first: POST /me/totp, then POST /me/totp/confirm.",
-            )
+        if not self.before_factor:
+            users.refuse_unready(known.actor, must_set_up_factor(context, known.actor))
         asked.proved = self.step_up in (None, StepUp.POWER)
         if self.extent is Extent.PLATFORM:
             asked.need(PLATFORM)
@@ -612,6 +617,10 @@ class AdminRoute(APIRoute):
                 if isinstance(error, ApiError) and error.code == "invalid_api_key":
                     wrong_tokens.note(request, right=False)
                 await run_in_threadpool(_end, request, None)
+                if isinstance(error, ApprovalRequired) and not error.known:
+                    found = context_of(request)
+                    lasts_s = found.settings.control.second_person_hours * 3_600
+                    await run_in_threadpool(approvals.keep, found.engine, error, lasts_s)
                 raise
             else:
                 await run_in_threadpool(_end, request, response)

@@ -25,7 +25,7 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.api.model_names import ModelNames
 from tokenschain.control.api.open_doors import check_rate
-from tokenschain.control.api.sessions import MailAddress, Password, Session, SignIns
+from tokenschain.control.api.sessions import MailAddress, Password, Session, SignIns, session_end_s
 from tokenschain.control.api.users import (
     Creating,
     Granting,
@@ -224,7 +224,7 @@ async def accept(request: Request, wanted: Acceptance) -> Session:
     token = await sign_ins.run(
         login_throttle.place_of(address), partial(_accept, context_of(request), wanted, address)
     )
-    return Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
+    return Session(token=token, expires_at_s=session_end_s(context_of(request)))
 
 
 def _accept(context: ApiContext, wanted: Acceptance, address: str) -> str:
@@ -237,18 +237,17 @@ def _accept(context: ApiContext, wanted: Acceptance, address: str) -> str:
     with reading(context.engine) as db:  # nobody else makes us hash, which takes long
         if invitations.find(db, context.suite, wanted.code) is None:
             raise _over()
-    stored = users_module.hash_password(wanted.password)
+    rules = context.settings.access
+    stored = users_module.hash_password(wanted.password, rules)
     with context.engine.begin() as db:
         row = invitations.use(db, context.suite, wanted.code)
         if row is None:
             raise _over()
-        users_module.set_password(db, row["id"], stored, by_holder=True)
+        users_module.set_password(db, row["id"], stored, rules, by_holder=True)
         if row["mailed"]:
             users_module.confirm_email(db, row["id"])
         users_module.rename(db, row["id"], wanted.name)
-        _, token = tokens.issue(
-            db, context.suite, row["id"], "session", "invitation", tokens.SESSION_S
-        )
+        token = tokens.open_session(db, context.suite, row["id"], "invitation", rules)
         by = Author(row["id"], address)
         admin_log.note(db, by, "login", row["tenant"], row["id"], {"through": "invitation"})
     return token

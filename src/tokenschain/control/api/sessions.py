@@ -177,6 +177,8 @@ class Me(AnswerBody):
     makes_first_account: bool
     """Whether the asker came by a sign-in link and nobody of the platform can sign in with a role
     yet: a person of the platform and the role of its owner then need no step-up."""
+    must_change_password: bool
+    """Whether the password is older than the platform allows: nothing else is done before."""
     must_set_up_factor: bool
     """Whether a second factor is demanded and not set up yet: nothing else is done before."""
 
@@ -273,6 +275,11 @@ def _too_many() -> ApiError:
     return ApiError("overloaded", "Too many sign in at once; try again.", retry_after_s=2.0)
 
 
+def session_end_s(context: ApiContext) -> int:
+    """When a session that begins now ends at the latest."""
+    return int(time.time()) + context.settings.access.session_max_s
+
+
 @router.post("/sessions", status_code=201)
 async def log_in(request: Request, wanted: Login) -> Session:
     """Sign in with a password; `token` is in this answer and never again."""
@@ -281,7 +288,7 @@ async def log_in(request: Request, wanted: Login) -> Session:
     token = await sign_ins.run(
         login_throttle.place_of(address), partial(_log_in, context_of(request), wanted, address)
     )
-    return Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
+    return Session(token=token, expires_at_s=session_end_s(context_of(request)))
 
 
 @router.post("/sessions/link", status_code=201)
@@ -295,12 +302,12 @@ def use_link(request: Request, wanted: LinkCode) -> Session:
         if not sign_in_links.is_open(db, context.suite, wanted.code):
             raise over
     with context.engine.begin() as db:
-        token = sign_in_links.use(db, context.suite, wanted.code)
+        token = sign_in_links.use(db, context.suite, wanted.code, context.settings.access)
         if token is None:
             raise over
         by = Author(users_module.OPERATOR.id, address)
         admin_log.note(db, by, "login", "", by.id, {"through": "link"})
-    return Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
+    return Session(token=token, expires_at_s=session_end_s(context_of(request)))
 
 
 def _log_in(context: ApiContext, wanted: Login, address: str) -> str:
@@ -324,8 +331,8 @@ def _log_in(context: ApiContext, wanted: Login, address: str) -> str:
         codes = SecondFactor(wanted.code, wanted.recovery_code)
         if row is not None and right and _is_let_in(db, context, row, codes, now_s):
             login_throttle.succeed(db, account, place, row["id"])
-            _, token = tokens.issue(
-                db, context.suite, row["id"], "session", "login", tokens.SESSION_S
+            token = tokens.open_session(
+                db, context.suite, row["id"], "login", context.settings.access
             )
             detail = None
             if row["totp_sealed"] is not None and codes.code is None:
@@ -407,6 +414,7 @@ def me(asked: Entering) -> Me:
         account=_shown_account(users_module.get(asked.db, asked.actor.id)),
         token_id=asked.actor.token_id,
         makes_first_account=asked.makes_first_account(),
+        must_change_password=asked.actor.password_is_old,
         must_set_up_factor=must_set_up_factor(asked.context, asked.actor),
     )
 
@@ -461,9 +469,11 @@ def step_up(asked: Proving, request: Request, wanted: Proof) -> SteppedUp:
 def change_own_password(asked: Proving, wanted: OwnPassword) -> Changed:
     """Change the own password, with a code where there is a second factor; all sessions end."""
     row = sign_in_again(asked, wanted.old, SecondFactor(wanted.code, wanted.recovery_code))
-    stored = users_module.hash_password(wanted.new)
+    rules = asked.context.settings.access
+    stored = users_module.hash_password(wanted.new, rules)
+    users_module.refuse_former(asked.context.engine, row["id"], wanted.new, rules)
     _insist_unchanged(asked, row)
-    users_module.set_password(asked.db, row["id"], stored, by_holder=True)
+    users_module.set_password(asked.db, row["id"], stored, rules, by_holder=True)
     asked.note(row["tenant"], row["id"], action="password")
     return Changed()
 

@@ -142,7 +142,7 @@ def _begin(context: ApiContext, wanted: SignUp, place: str) -> None:
     now_s = int(time.time())
     with reading(context.engine) as db:
         sign_ups.check_rates(db, settings, place, email, now_s)
-    stored = users_module.hash_password(wanted.password)
+    stored = users_module.hash_password(wanted.password, context.settings.access)
     with context.engine.begin() as db:
         sign_ups.check_rates(db, settings, place, email, now_s)
         code = sign_ups.begin(
@@ -256,7 +256,8 @@ def _make(
     if credit_pico:
         grants.give(db, tenant, credit_pico, now_s + settings.credit_days * 86_400)
     wallets.renew(db, tenant, context.ledger.usd_cny_micro)
-    _, token = tokens.issue(db, context.suite, user_id, "session", "sign-up", tokens.SESSION_S)
+    access = context.settings.access
+    token = tokens.open_session(db, context.suite, user_id, "sign-up", access)
     detail = {
         "email": row["email"],
         "terms": row["terms_url"],
@@ -267,7 +268,7 @@ def _make(
     admin_log.note(db, by, "keys:create", tenant, key_id, {"name": "first"})
     return Confirmed(
         token=token,
-        expires_at_s=now_s + tokens.SESSION_S,
+        expires_at_s=now_s + access.session_max_s,
         tenant=tenant,
         project=PROJECT,
         key=key,

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from tokenschain.control.api.context import AdminRoute, address_of, context_of
-from tokenschain.control.api.sessions import Session
+from tokenschain.control.api.sessions import Session, session_end_s
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.identity import login_throttle, oidc, tokens
@@ -92,8 +92,8 @@ async def finish_oidc(
                 detail["why"] = found.refusal
                 admin_log.note(db, author, "login:refused", "", person.email, detail)
                 return found
-            _, token = tokens.issue(
-                db, context.suite, found.user_id, "session", "oidc", tokens.SESSION_S
+            token = tokens.open_session(
+                db, context.suite, found.user_id, "oidc", context.settings.access
             )
             by = author._replace(id=found.user_id)
             admin_log.note(db, by, "login", "", found.user_id, detail)
@@ -102,7 +102,7 @@ async def finish_oidc(
     token = await run_in_threadpool(enter)
     if not isinstance(token, str):
         raise ApiError(token.code, token.refusal)
-    session = Session(token=token, expires_at_s=int(time.time()) + tokens.SESSION_S)
+    session = Session(token=token, expires_at_s=session_end_s(context))
     answer = JSONResponse(session.model_dump(), headers={"cache-control": "no-store"})
     answer.delete_cookie(OIDC_COOKIE, path="/api/v1/oidc")
     return answer

@@ -17,6 +17,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import JsonValue
 
 from tokenschain.control import gateways
+from tokenschain.control.api.approvals import need_second_person
 from tokenschain.control.api.bodies import AnswerBody, Items, ListAnswer, listed
 from tokenschain.control.api.context import (
     AdminRoute,
@@ -453,6 +454,8 @@ def export_calls(
     """Export all calls of a time as CSV or Parquet."""
     whose = asked.tenant(tenant)
     asked.need(whose or PLATFORM)
+    target = f"{from_s}..{until_s}"
+    need_second_person(asked, "calls:export", whose or PLATFORM, target, form)
     hidden = ownership.hidden_fields(asked, "GET /calls/export")
     engine = asked.context.engine
 
@@ -468,7 +471,7 @@ def export_calls(
                         row[name] = msgspec.json.encode(row[name]).decode()
             yield shown
 
-    asked.note(whose or "", f"{from_s}..{until_s}", {"format": form})
+    asked.note(whose or "", target, {"format": form})
     if form == "csv":
         return _csv_answer(pages())
     from tokenschain.infra import parquet  # noqa: PLC0415 - slow to load, seldom needed

@@ -12,6 +12,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from tokenschain.control import mails
+from tokenschain.control.api.approvals import need_second_person
 from tokenschain.control.api.bodies import (
     AnswerBody,
     Deleted,
@@ -44,7 +45,7 @@ from tokenschain.control.api.sessions import (
     own_account,
     sign_in_again,
 )
-from tokenschain.control.identity import ownership, roles, tokens
+from tokenschain.control.identity import ownership, roles, separation, tokens
 from tokenschain.control.identity import users as users_module
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.observability import alerts
@@ -269,7 +270,9 @@ def create_user(asked: Creating, wanted: NewUser) -> User:
     asked.need_step_up(for_first=(wanted.tenant, wanted.kind) == (PLATFORM, "user"))
     fields = wanted.model_dump(exclude={"password"})
     if wanted.password is not None:
-        fields["password_hash"] = users_module.hash_password(wanted.password)
+        fields["password_hash"] = users_module.hash_password(
+            wanted.password, asked.context.settings.access
+        )
     user_id = users_module.create_user(asked.db, **fields)
     asked.note(wanted.tenant, user_id, {"email": wanted.email, "kind": wanted.kind})
     return _seen(asked, user_id)
@@ -318,14 +321,15 @@ def change_user(
     asked: Changing, response: Response, user_id: str, wanted: UserChange, if_match: IfMatch = ""
 ) -> User:
     """Rename a user, shut it out or let it in, give it another address or password."""
-    stored = None
+    stored, rules = None, asked.context.settings.access
     if wanted.password is not None:
         if user_id == asked.actor.id:
             raise ApiError("permission_denied", "Your own password: POST /me/password.",
                            param="password")  # fmt: skip
         with reading(asked.context.engine) as db:
             user_of(asked, user_id, db)  # nobody else makes us hash, which takes long
-        stored = users_module.hash_password(wanted.password)
+        stored = users_module.hash_password(wanted.password, rules)
+        users_module.refuse_former(asked.context.engine, user_id, wanted.password, rules)
     row = user_of(asked, user_id)
     may_give_all_of(asked, user_id)
     enters = wanted.password is not None or wanted.email is not None or wanted.disabled is False
@@ -338,7 +342,7 @@ def change_user(
     if wanted.email is not None:
         users_module.set_email(asked.db, user_id, wanted.email)
     if stored is not None:
-        users_module.set_password(asked.db, user_id, stored, by_holder=False)
+        users_module.set_password(asked.db, user_id, stored, rules, by_holder=False)
     if wanted.disabled is not None and row["disabled_by_platform"]:
         ownership.check_fields(asked, "PATCH /users/{user_id}", ownership.DISABLED, ["disabled"])
     if wanted.disabled is True:
@@ -435,8 +439,21 @@ def _may_give(
 
 
 def _may_give_binding(asked: RequestContext, binding: RoleBinding) -> None:
+    if _may_authorize(asked, binding.tenant, binding.permissions):
+        return
     where = Resource(binding.tenant, binding.account, binding.project, binding.environment)
     _may_give(asked, binding.permissions, where, binding.models)
+
+
+def _may_authorize(asked: RequestContext, tenant: str, permissions: frozenset[str]) -> bool:
+    """Whether somebody gives the roles of administrators while powers are kept apart: whoever
+    authorizes people then has not what the others may."""
+    return (
+        tenant == PLATFORM
+        and separation.is_administrators(permissions)
+        and asked.may("users:write", PLATFORM)
+        and separation.is_on(asked.db)
+    )
 
 
 def may_give_all_of(asked: RequestContext, user_id: str) -> None:
@@ -496,11 +513,14 @@ def give_role(asked: RequestContext, user_id: str, wanted: NewBinding) -> Create
     asked.need(wanted.tenant, account=wanted.account, project=wanted.project,
                environment=wanted.environment)  # fmt: skip
     permissions = roles.role_of(asked.db, wanted.tenant, wanted.role)
-    _may_give(asked, permissions, where, wanted.models)
+    if not _may_authorize(asked, wanted.tenant, permissions):
+        _may_give(asked, permissions, where, wanted.models)
     row = users_module.get(asked.db, user_id)
     owns = (wanted.tenant, wanted.role, wanted.models) == (PLATFORM, "owner", None)
     asked.need_step_up(for_first=owns and row is not None and is_platforms_person(row))
     fields = wanted.model_dump()
+    if wanted.tenant == PLATFORM:
+        need_second_person(asked, "roles", PLATFORM, f"{wanted.role}: {user_id}", fields)
     binding_id = roles.bind(asked.db, user_id, fields.pop("role"), **fields)
     asked.note(wanted.tenant, binding_id, wanted.model_dump() | {"user": user_id})
     return CreatedBinding(id=binding_id, user_id=user_id, **wanted.model_dump())

@@ -24,6 +24,8 @@ class Author(NamedTuple):
 
 
 SYSTEM = Author("system")
+BOOT = "boot"
+"""The event of a control that starts: what it started from."""
 ADDRESS_CHARACTERS_MAX = 64
 """What a proxy calls an address may be longer than one."""
 _TARGET_CHARACTERS_MAX = 300
@@ -55,6 +57,14 @@ def note(
     }
     connection.execute(insert(audit_events).values(**row))
     pending.add_event(connection, row)
+
+
+def latest(connection: Connection, action: str) -> dict[str, object] | None:
+    """The detail of the latest line of an action; None where there is none."""
+    c = audit_events.c
+    query = select(c.detail).where(c.action == action).order_by(c.at_ms.desc()).limit(1)
+    found = connection.execute(query).scalar()
+    return None if found is None else msgspec.json.decode(found, type=dict[str, object])
 
 
 def page(

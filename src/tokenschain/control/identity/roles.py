@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, or_, select, update
 from sqlalchemy import Row as DatabaseRow
 
-from tokenschain.control.identity import shares
+from tokenschain.control.identity import separation, shares
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import (
     ACTIONS,
@@ -20,6 +20,7 @@ from tokenschain.core.tenancy import (
     Resource,
     RoleBinding,
     conflict,
+    duties_of,
     may,
 )
 from tokenschain.infra.database.tables import bindings, roles, users
@@ -139,8 +140,9 @@ def _keep_duties_apart(connection: Connection, tenant: str, name: str) -> None:
     if tenant != PLATFORM:
         query = query.where(bindings.c.tenant == tenant)
     for user_id in connection.execute(query).scalars().all():
-        held = [binding.permissions for binding in bindings_of(connection, user_id)]
-        _refuse_conflict(held, "somebody has this role and the other")
+        held = bindings_of(connection, user_id)
+        _refuse_conflict([b.permissions for b in held], "somebody has this role and the other")
+        separation.refuse_together(connection, _of_platform(held))
 
 
 def _refuse_conflict(held: list[frozenset[str]], instead: str) -> None:
@@ -151,6 +153,25 @@ def _refuse_conflict(held: list[frozenset[str]], instead: str) -> None:
             f"One person may not hold `{apart[0]}` and `{apart[1]}`: {instead}.",
             param="role",
         )
+
+
+def _of_platform(held: Iterable[RoleBinding]) -> list[frozenset[str]]:
+    return [binding.permissions for binding in held if binding.tenant == PLATFORM]
+
+
+def holders_of_several_duties(connection: Connection) -> dict[str, frozenset[str]]:
+    """Who has more than one of the platform's duties, by user id; see `separation`."""
+    holders = connection.execute(
+        select(bindings.c.user_id)
+        .join(users, users.c.id == bindings.c.user_id)
+        .where(bindings.c.tenant == PLATFORM, users.c.disabled_at_s.is_(None))
+        .distinct()
+    ).scalars()
+    found = {
+        user_id: duties_of(frozenset().union(*_of_platform(bindings_of(connection, user_id))))
+        for user_id in holders.all()
+    }
+    return {user_id: duties for user_id, duties in found.items() if len(duties) > 1}
 
 
 def bind(
@@ -172,8 +193,10 @@ def bind(
     """
     permissions = role_of(connection, tenant, role)
     shares.check_bindings(connection, user_id)
-    held = [b.permissions for b in bindings_of(connection, user_id)]
-    _refuse_conflict([permissions, *held], "give the role to another")
+    held = bindings_of(connection, user_id)
+    _refuse_conflict([permissions, *(b.permissions for b in held)], "give the role to another")
+    if tenant == PLATFORM:
+        separation.refuse_together(connection, [permissions, *_of_platform(held)])
     binding_id = secrets.new_id("bnd")
     connection.execute(
         insert(bindings).values(

@@ -7,6 +7,7 @@ import time
 from sqlalchemy import ColumnElement, Connection, delete, select
 
 from tokenschain.control.identity import tokens, users
+from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.database.tables import tokens as tokens_table
 from tokenschain.infra.security.suite import Suite
 
@@ -28,7 +29,7 @@ def is_open(connection: Connection, suite: Suite, code: str) -> bool:
     )
 
 
-def use(connection: Connection, suite: Suite, code: str) -> str | None:
+def use(connection: Connection, suite: Suite, code: str, rules: AccessSettings) -> str | None:
     """A session's token for the code of a link; None for one that was used, is over, or is none.
 
     Of two at once one gets in: the row is taken away by whoever finds it there.
@@ -36,10 +37,7 @@ def use(connection: Connection, suite: Suite, code: str) -> str | None:
     taken = connection.execute(delete(tokens_table).where(*_open(suite, code))).rowcount
     if not taken:
         return None
-    _, token = tokens.issue(
-        connection, suite, users.OPERATOR.id, "session", "sign-in link", tokens.SESSION_S
-    )
-    return token
+    return tokens.open_session(connection, suite, users.OPERATOR.id, "sign-in link", rules)
 
 
 def _open(suite: Suite, code: str) -> tuple[ColumnElement[bool], ...]:

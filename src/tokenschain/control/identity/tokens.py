@@ -7,14 +7,25 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from tokenschain.core.errors import ApiError
+from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.database.tables import tokens
 from tokenschain.infra.security import secrets
 from tokenschain.infra.security.suite import Suite
 
-SESSION_S = 12 * 3_600
 STEP_UP_S = 300
 """How long what was shown again counts in the session that it was shown in."""
 API_TOKEN_MAX_S = 366 * 86_400
@@ -24,6 +35,8 @@ SESSION_PREFIX, TOKEN_PREFIX, LINK_PREFIX, INVITE_PREFIX = "tcs-", "tct-", "tcl-
 _PREFIXES = {
     "session": SESSION_PREFIX, "api": TOKEN_PREFIX, "link": LINK_PREFIX, "invite": INVITE_PREFIX
 }  # fmt: skip
+NOTED_S = 30
+"""Between two notes that a session is used: much less than the shortest time that ends one."""
 TOKENS_MAX = 100
 """Of one user, sessions included, when a program's token is issued."""
 _SHOWN_MAX = 200
@@ -72,6 +85,47 @@ def issue(
     return token_id, token
 
 
+def open_session(
+    connection: Connection, suite: Suite, user_id: str, name: str, rules: AccessSettings
+) -> str:
+    """Begin a session of a person; returns its token. One too many ends the oldest."""
+    if rules.sessions_max:
+        c = tokens.c
+        kept = (
+            select(c.id)
+            .where(c.user_id == user_id, c.kind == "session")
+            .order_by(c.created_at_s.desc(), c.id)
+            .limit(rules.sessions_max - 1)
+        )
+        newest = list(connection.execute(kept).scalars()) if rules.sessions_max > 1 else []
+        ended = delete(tokens).where(c.user_id == user_id, c.kind == "session")
+        connection.execute(ended.where(c.id.not_in(newest)))
+    _, token = issue(connection, suite, user_id, "session", name, rules.session_max_s)
+    return token
+
+
+def in_use(rules: AccessSettings, now_s: int) -> ColumnElement[bool]:
+    """Whether a token is not of a session that nobody used for too long."""
+    c = tokens.c
+    if not rules.session_idle_max_s:
+        return true()
+    since_s = now_s - rules.session_idle_max_s
+    return or_(c.kind != "session", func.coalesce(c.used_at_s, c.created_at_s) > since_s)
+
+
+def note_use(engine: Engine, token_id: str, used_at_s: float, rules: AccessSettings) -> None:
+    """Note that a session is used, now and then: a transaction of its own.
+
+    Args:
+        used_at_s: when that was noted last.
+    """
+    now_s = int(time.time())
+    if not rules.session_idle_max_s or not token_id or now_s - used_at_s < NOTED_S:
+        return
+    with engine.begin() as connection:
+        connection.execute(update(tokens).where(tokens.c.id == token_id).values(used_at_s=now_s))
+
+
 def of_user(connection: Connection, user_id: str) -> list[Row]:
     """A user's tokens and sessions, the oldest first; never the tokens themselves."""
     table = tokens.c
@@ -100,13 +154,16 @@ def issued_since(connection: Connection, since_s: int, most: int) -> list[tuple[
     return [(row.token_hash, row.created_at_s) for row in connection.execute(query)][::-1]
 
 
-def is_session_of(connection: Connection, suite: Suite, user_id: str, token: str) -> bool:
+def is_session_of(
+    connection: Connection, suite: Suite, user_id: str, token: str, rules: AccessSettings
+) -> bool:
     """Whether it is the token of a user's session that has not ended."""
     query = select(tokens.c.id).where(
         tokens.c.token_hash.in_(suite.stored_digests(token.encode())),
         tokens.c.user_id == user_id,
         tokens.c.kind == "session",
         tokens.c.expires_at_s > int(time.time()),
+        in_use(rules, int(time.time())),
     )
     return connection.execute(query).first() is not None
 

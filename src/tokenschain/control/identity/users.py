@@ -8,23 +8,26 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, update
 
 from tokenschain.control import mails
 from tokenschain.control.identity import invitations, recovery_codes, roles, shares, tokens
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM, ROLES, RoleBinding
+from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.database import paging
+from tokenschain.infra.database.compliance_tables import former_passwords
+from tokenschain.infra.database.engine import reading
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import organization_units as units
 from tokenschain.infra.database.tables import tokens as tokens_table
 from tokenschain.infra.database.tables import users
-from tokenschain.infra.security import passwords, secrets
+from tokenschain.infra.security import passwords, secrets, weak_passwords
 from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite, Unsealable
 
-PASSWORD_CHARACTERS_MIN = 12
 PASSWORD_CHARACTERS_MAX = 200
 EMAIL_CHARACTERS_MAX = 200
+DAY_S = 86_400
 
 Row = dict[str, Any]
 
@@ -49,6 +52,10 @@ class Actor(NamedTuple):
     """Somebody who signed in with a password alone."""
     factor_demanded: bool = False
     """Whether the own tenant demands a second factor."""
+    used_at_s: float = 0.0
+    """When it was noted last that the session is used; Unix time."""
+    password_is_old: bool = False
+    """Whether it is to be changed before anything else."""
 
 
 PLATFORM_OWNER = Actor(
@@ -94,6 +101,7 @@ def create_user(
             email=email,
             name=name,
             password_hash=password_hash,
+            password_set_at_s=None if password_hash is None else int(time.time()),
             created_at_s=int(time.time()),
         )
     )
@@ -108,18 +116,24 @@ def _refuse_taken(connection: Connection, tenant: str, email: str, but: str = ""
         raise ApiError("conflict", "There is a user with this address already.", param="email")
 
 
-def hash_password(password: str) -> str:
+def hash_password(password: str, rules: AccessSettings) -> str:
     """What is stored of a new password. Takes some 30 ms: call it outside of transactions.
 
     Raises:
         ApiError: `invalid_value` for a weak one.
     """
-    if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
+    least = rules.password_characters_min
+    if not least <= len(password) <= PASSWORD_CHARACTERS_MAX:
         raise ApiError(
             "invalid_value",
-            f"A password has {PASSWORD_CHARACTERS_MIN} to {PASSWORD_CHARACTERS_MAX} characters.",
+            f"A password has {least} to {PASSWORD_CHARACTERS_MAX} characters.",
             param="password",
         )
+    if weak_passwords.is_weak(password):
+        raise ApiError(
+            "invalid_value", "Guessing programs try this password early: choose another.",
+            param="password",
+        )  # fmt: skip
     return passwords.password_hash(password)
 
 
@@ -160,13 +174,62 @@ def shown(row: Row) -> Row:
     found["has_password"] = found.pop("password_hash") is not None
     found["has_totp"] = found.pop("totp_sealed") is not None
     found["has_oidc"] = found.pop("oidc_subject") is not None
-    for name in ("totp_last", "totp_since_s", "oidc_issuer"):
+    for name in ("totp_last", "totp_since_s", "oidc_issuer", "password_set_at_s"):
         found.pop(name)
     return found
 
 
+def refuse_former(engine: Engine, user_id: str, password: str, rules: AccessSettings) -> None:
+    """Insist on a password that its user has not and had not, as far as they are remembered. Takes
+    some 30 ms for each: call it outside of transactions.
+
+    Raises:
+        ApiError: `invalid_value`.
+    """
+    if not rules.passwords_remembered:
+        return
+    c = former_passwords.c
+    query = select(c.password_hash).where(c.user_id == user_id).order_by(c.until_s.desc())
+    with reading(engine) as connection:
+        row = get(connection, user_id)
+        known = list(connection.execute(query.limit(rules.passwords_remembered)).scalars())
+    if row is not None and row["password_hash"] is not None:
+        known.append(row["password_hash"])
+    if any(passwords.password_matches(one, password) for one in known):
+        raise ApiError("invalid_value", "You had this password before: choose another.",
+                       param="password")  # fmt: skip
+
+
+def _remember(connection: Connection, user_id: str, rules: AccessSettings, now_s: int) -> None:
+    """Keep the password that is there now among the former ones, and no more than wanted."""
+    c = former_passwords.c
+    row = get(connection, user_id)
+    if rules.passwords_remembered and row is not None and row["password_hash"] is not None:
+        connection.execute(
+            insert(former_passwords).values(
+                id=secrets.new_id("pwd"),
+                user_id=user_id,
+                password_hash=row["password_hash"],
+                until_s=now_s,
+            )
+        )
+    kept = (
+        select(c.id)
+        .where(c.user_id == user_id)
+        .order_by(c.until_s.desc(), c.id)
+        .limit(rules.passwords_remembered)
+    )
+    newest = list(connection.execute(kept).scalars()) if rules.passwords_remembered else []
+    connection.execute(delete(former_passwords).where(c.user_id == user_id, c.id.not_in(newest)))
+
+
 def set_password(
-    connection: Connection, user_id: str, password_hash: str, *, by_holder: bool
+    connection: Connection,
+    user_id: str,
+    password_hash: str,
+    rules: AccessSettings,
+    *,
+    by_holder: bool,
 ) -> None:
     """Change a password; every session ends.
 
@@ -179,7 +242,9 @@ def set_password(
         ApiError: `conflict` for whom single sign-on lets in: the provider answers for the
             account, so there is no other way into it.
     """
-    values: Row = {"password_hash": password_hash}
+    now_s = int(time.time())
+    _remember(connection, user_id, rules, now_s)
+    values: Row = {"password_hash": password_hash, "password_set_at_s": now_s}
     if not by_holder:
         values["email_confirmed_at_s"] = None
     changed = connection.execute(
@@ -249,8 +314,11 @@ def rename(connection: Connection, user_id: str, name: str) -> None:
     )
 
 
-def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
+def actor_of(
+    connection: Connection, suite: Suite, token: str, rules: AccessSettings
+) -> Actor | None:
     """Who a token belongs to; None when it is not valid."""
+    now_s = int(time.time())
     row = connection.execute(
         select(
             users.c.id,
@@ -263,6 +331,8 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
             tokens_table.c.permissions,
             tokens_table.c.created_at_s,
             tokens_table.c.stepped_up_at_s,
+            tokens_table.c.used_at_s,
+            users.c.password_set_at_s,
         )
         .join(tokens_table, tokens_table.c.user_id == users.c.id)
         .outerjoin(
@@ -271,13 +341,15 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
         )
         .where(
             tokens_table.c.token_hash.in_(suite.stored_digests(token.encode())),
-            tokens_table.c.expires_at_s > int(time.time()),
+            tokens_table.c.expires_at_s > now_s,
+            tokens.in_use(rules, now_s),
             tokens_table.c.kind.in_(("session", "api")),
             users.c.disabled_at_s.is_(None),
         )
     ).first()
     if row is None:
-        return OPERATOR if tokens.is_session_of(connection, suite, OPERATOR.id, token) else None
+        is_operator = tokens.is_session_of(connection, suite, OPERATOR.id, token, rules)
+        return OPERATOR if is_operator else None
     held = roles.bindings_of(connection, row.id)
     allowed = frozenset(json.loads(row.permissions))
     from_provider = row.oidc_subject is not None
@@ -291,7 +363,31 @@ def actor_of(connection: Connection, suite: Suite, token: str) -> Actor | None:
         token_id=row.token_id,
         lacks_factor=row.kind == "session" and row.lacks_totp and not from_provider,
         factor_demanded=bool(row.second_factor_required),
+        used_at_s=row.used_at_s or row.created_at_s,
+        password_is_old=row.kind == "session"
+        and not from_provider
+        and _is_old(row.password_set_at_s, rules, now_s),
     )
+
+
+def _is_old(set_at_s: int | None, rules: AccessSettings, now_s: int) -> bool:
+    days = rules.password_days_max
+    return bool(days) and set_at_s is not None and set_at_s < now_s - days * DAY_S
+
+
+def refuse_unready(actor: Actor, lacks_factor: bool) -> None:
+    """Insist that nothing is left that somebody has to do before anything else.
+
+    Raises:
+        ApiError: `second_factor_required`, `password_expired`.
+    """
+    if lacks_factor:
+        raise ApiError(
+            "second_factor_required",
+            "Set up a second factor first: POST /me/totp, then POST /me/totp/confirm.",
+        )
+    if actor.password_is_old:
+        raise ApiError("password_expired", "Change your password first: POST /me/password.")
 
 
 # --- signing in ---------------------------------------------------------------------------------

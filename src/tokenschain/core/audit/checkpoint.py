@@ -55,7 +55,11 @@ def body_of(checkpoint: Checkpoint) -> str:
 
 def signed(checkpoint: Checkpoint, *signers: NoteSigner) -> str:
     """A checkpoint as a note that each of these has signed."""
-    body = body_of(checkpoint)
+    return signed_text(body_of(checkpoint), *signers)
+
+
+def signed_text(body: str, *signers: NoteSigner) -> str:
+    """A text of whole lines as a note that each of these has signed."""
     lines = [
         f"{DASH}{signer.name} "
         + base64.b64encode(signer.key_id + signer.sign(body.encode())).decode()
@@ -69,6 +73,15 @@ def opened(note: str, keys: Sequence[NoteKey]) -> Checkpoint:
 
     Raises:
         BadCheckpoint: it is none, or one of the signatures is missing or wrong.
+    """
+    return _parsed(opened_text(note, keys))
+
+
+def opened_text(note: str, keys: Sequence[NoteKey]) -> str:
+    """The text of a note that each of these keys has signed.
+
+    Raises:
+        BadCheckpoint: see `opened`.
     """
     if len(note) > BYTES_MAX:
         raise BadCheckpoint(f"more than {BYTES_MAX} characters")
@@ -85,7 +98,7 @@ def opened(note: str, keys: Sequence[NoteKey]) -> Checkpoint:
             raise BadCheckpoint(f"not signed by {key.name}+{key.key_id.hex()}")
         if not all(key.verify(body.encode(), one) for one in found):
             raise BadCheckpoint(f"the signature of {key.name}+{key.key_id.hex()} is wrong")
-    return _parsed(body)
+    return body
 
 
 def signed_by(note: str, key: NoteKey) -> str:

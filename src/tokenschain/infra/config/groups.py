@@ -17,6 +17,7 @@ from msgspec import Meta, field
 from tokenschain.core.snapshot import Routing, Upstream
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.zones import ZONES, Zone
+from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.config.audit import AuditSettings
 from tokenschain.infra.config.crypto import CryptoSettings
 from tokenschain.infra.config.key_store import KeyStoreSettings
@@ -282,6 +283,17 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
             "whatever their tenant demands; who has none sets it up before anything else."
         ),
     ] = False
+    second_person_for: Annotated[
+        tuple[Literal["calls:export", "credentials", "moderation", "roles", "separation"], ...],
+        Meta(
+            description="What a second person approves before it is done: exports of calls, the "
+            "platform's credentials, its moderation policies, roles on the platform, and no longer "
+            "keeping powers apart."
+        ),
+    ] = ()
+    second_person_hours: Annotated[
+        int, Meta(ge=1, le=720, description="Within how many hours it is approved and done.")
+    ] = 24
     body_bytes_max: Annotated[
         int,
         Meta(
@@ -541,6 +553,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key_store: KeyStoreSettings = KeyStoreSettings()
     journal: JournalSettings = JournalSettings()
     audit: AuditSettings = AuditSettings()
+    access: AccessSettings = AccessSettings()
     alerts: AlertsSettings = AlertsSettings()
     smtp: SmtpSettings = SmtpSettings()
     oidc: OidcSettings = OidcSettings()

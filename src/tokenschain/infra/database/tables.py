@@ -33,9 +33,15 @@ from tokenschain.core.call_record import (
     MODEL_CHARACTERS_MAX,
 )
 from tokenschain.core.tags import TAG_CHARACTERS_MAX
-from tokenschain.infra.database import content_tables, moderation_tables, transfer_tables
+from tokenschain.infra.database import (
+    compliance_tables,
+    content_tables,
+    moderation_tables,
+    transfer_tables,
+)
 
 assert content_tables.metadata is transfer_tables.metadata is moderation_tables.metadata
+assert compliance_tables.metadata is moderation_tables.metadata
 metadata = moderation_tables.metadata
 """Of those tables, too, and of the audit log's."""
 
@@ -372,6 +378,7 @@ users = Table(
     Column("email", String(200), nullable=False),
     Column("name", String(100), nullable=False),
     Column("password_hash", String(200)),
+    Column("password_set_at_s", BigInteger),  # null: before that was noted
     Column("totp_sealed", LargeBinary),
     Column("totp_last", BigInteger),  # the last time step used: a code counts once
     Column("totp_since_s", BigInteger),  # null: since before that was noted
@@ -454,6 +461,7 @@ tokens = Table(
     Column("expires_at_s", BigInteger, nullable=False),
     Column("permissions", Text, nullable=False, server_default='["*"]'),  # JSON array
     Column("stepped_up_at_s", BigInteger),  # of a session: when its user showed all proof again
+    Column("used_at_s", BigInteger),  # of a session; null: not noted
     Index("tokens_by_user", "user_id"),
     Index("tokens_by_expiry", "expires_at_s"),
 )

@@ -1,0 +1,1 @@
+"""Compliance: controls of standards, evidence from the running platform, signed reports."""

@@ -1,0 +1,173 @@
+"""Evidence of the audit log and of the records of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, select
+
+from tokenschain.control.audit import cosigning, log, reconciliation
+from tokenschain.control.compliance.evidence.finding import (
+    KEPT_DAYS_MIN,
+    Facts,
+    Finding,
+    gaps_if,
+)
+from tokenschain.core.audit import checkpoint, merkle, segment
+from tokenschain.core.audit.merkle import Digest
+from tokenschain.infra.config import Settings
+from tokenschain.infra.database.tables import rejected_records
+from tokenschain.infra.security import secret_files
+from tokenschain.infra.security.note_keys import NoteSecret, note_key
+from tokenschain.infra.security.sm2 import Sm2Missing
+from tokenschain.infra.security.suite import GM, INTERNATIONAL
+
+SEALED_WITHIN_S = 180.0
+"""An idle log is sealed each minute; one that was not for so long has stopped."""
+COSIGNED_WITHIN_S = 600.0
+SEGMENTS_CHECKED = 200
+"""The latest, of each report; `audit-verify` checks all of an export."""
+HANDED_OVER_DAYS_MIN = 1_096
+"""Three years: Network Data Security Regulations, article 12."""
+RECONCILED_S = 3_600
+"""The last full hour, of each report; `audit reconcile` compares a day."""
+
+
+def audit_is_sealed(facts: Facts) -> Finding:
+    """Until when the log is sealed."""
+    size, last = log.size_of(facts.db), _last_header(facts.db)
+    age_s = None if last is None else int(facts.now_s - last.until_ms / 1e3)
+    return Finding(
+        {
+            "sealing": facts.settings.audit.sealing,
+            "segments": size,
+            "sealed_until_ms": None if last is None else last.until_ms,
+            "waiting": log.waiting_count(facts.db),
+        },
+        [
+            *gaps_if(not facts.settings.audit.sealing, "audit_off"),
+            *gaps_if(last is None, "audit_empty"),
+            *gaps_if(
+                age_s is not None and age_s > SEALED_WITHIN_S, "audit_behind", seconds=age_s or 0
+            ),
+        ],
+    )
+
+
+def _last_header(db: Connection, size: int | None = None) -> segment.Header | None:
+    size = log.size_of(db) if size is None else size
+    found = log.read_segments(db, size - 1, size)
+    return segment.decode(found[0].header) if found else None
+
+
+def audit_verifies(facts: Facts) -> Finding:
+    """Whether the latest segments, the tree and the signature are what they say."""
+    db, digest = facts.db, INTERNATIONAL.digest
+    note = log.latest_checkpoint(db)
+    if note is None:
+        return Finding({"segments_checked": 0}, gaps_if(True, "audit_empty"))
+    stated = log.checkpoint_of(note)
+    first = max(0, stated.size - SEGMENTS_CHECKED)
+    wrong = _first_wrong(digest, log.read_segments(db, first, stated.size))
+    rooted = merkle.root(digest, stated.size, log.subtrees(db, digest)) == stated.root
+    return Finding(
+        {"segments_checked": stated.size - first, "root_agrees": rooted, "log": stated.origin},
+        [
+            *gaps_if(wrong is not None, "audit_segment_wrong", segment=wrong or 0),
+            *gaps_if(not rooted, "audit_root_wrong", size=stated.size),
+            *gaps_if(not _signed(facts.settings, note, stated.origin), "audit_signature_wrong"),
+        ],
+    )
+
+
+def _first_wrong(digest: Digest, found: Sequence[log.Segment]) -> int | None:
+    before: tuple[segment.Header, bytes] | None = None
+    for one in found:
+        header = segment.decode(one.header)
+        lines = [line.partition(b"\t")[0] for line in one.lines()]
+        if (before or header.number == 0) and segment.problem_after(digest, before, header):
+            return one.number
+        if segment.records_root(digest, lines).hex() != header.root:
+            return one.number
+        before = (header, one.header)
+    return None
+
+
+def _signed(settings: Settings, note: str, origin: str) -> bool:
+    """Whether the log's key has signed it, by the suite in force or, after a change, the last."""
+    try:
+        secret = secret_files.read(settings.audit_key_path)[0]
+    except (OSError, secret_files.SecretFileRefused):
+        return False
+    for suite in (settings.crypto.suite, INTERNATIONAL.name, GM.name):
+        try:
+            lines = NoteSecret(INTERNATIONAL, secret, suite).public_key(origin).split()
+            checkpoint.opened(note, [note_key(line) for line in lines])
+        except (ValueError, Sm2Missing):
+            continue
+        return True
+    return False
+
+
+def witness_cosigns(facts: Facts) -> Finding:
+    """Whether somebody else remembers the log."""
+    wanted = len(facts.settings.audit.witnesses)
+    latest = log.latest_checkpoint(facts.db)
+    origin = "" if latest is None else log.checkpoint_of(latest).origin
+    note = cosigning.latest_cosigned(facts.db, origin)
+    last = None if note is None else _last_header(facts.db, log.checkpoint_of(note).size)
+    age_s = None if last is None else int(facts.now_s - last.until_ms / 1e3)
+    return Finding(
+        {"witnesses": wanted, "cosigned_until_ms": None if last is None else last.until_ms},
+        [
+            *gaps_if(not wanted, "no_witness"),
+            *gaps_if(
+                bool(wanted) and (age_s is None or age_s > COSIGNED_WITHIN_S),
+                "witness_silent",
+                seconds=-1 if age_s is None else age_s,
+            ),
+        ],
+    )
+
+
+def audit_reconciles(facts: Facts) -> Finding:
+    """Whether each call of the last full hour is in the log and in the ledger, and the same."""
+    until_ms = int(facts.now_s // RECONCILED_S * RECONCILED_S * 1_000)
+    found = reconciliation.compare(
+        facts.db, INTERNATIONAL.digest, until_ms - RECONCILED_S * 1_000, until_ms
+    )
+    wrong = sum(count for kind, count in found.counts.items() if kind != "rerated")
+    return Finding(
+        {
+            "from_ms": found.from_ms,
+            "until_ms": found.until_ms,
+            "log_calls": found.log.calls,
+            "ledger_calls": found.ledger.calls,
+            "waiting": found.waiting,
+        },
+        gaps_if(wrong, "audit_and_ledger_differ", count=wrong),
+    )
+
+
+def records_kept(facts: Facts) -> Finding:
+    """How long records of calls are kept."""
+    days = facts.settings.database.ledger_days
+    return Finding(
+        {"ledger_days": days, "days_min": KEPT_DAYS_MIN},
+        gaps_if(days < KEPT_DAYS_MIN, "records_kept_short", days=days, least=KEPT_DAYS_MIN),
+    )
+
+
+def handing_over_kept(facts: Facts) -> Finding:
+    """How long it is kept what was handed to whom, where calls hold personal information."""
+    days = facts.settings.database.ledger_days
+    return Finding(
+        {"ledger_days": days, "days_min": HANDED_OVER_DAYS_MIN},
+        gaps_if(days < HANDED_OVER_DAYS_MIN, "handing_over_short", days=days),
+    )
+
+
+def records_entered(facts: Facts) -> Finding:
+    """Whether call records wait that nobody could read."""
+    count = facts.db.execute(select(func.count()).select_from(rejected_records)).scalar_one()
+    return Finding({"set_aside": count}, gaps_if(count > 0, "records_set_aside", count=count))

@@ -1,0 +1,136 @@
+"""Compliance report: the controls of a standard with evidence as found now, in a signed bundle.
+
+A bundle is a tar file: `report.html` for people, `report.json`, what each query found below
+`evidence/`, the audit log's checkpoint, and `manifest`: a signed note over the digests of them all.
+A report says what was found and what is missing. It certifies nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from tokenschain import __version__
+from tokenschain.control.audit import log
+from tokenschain.control.compliance import controls, evidence, report_page
+from tokenschain.control.compliance.controls import Control, ControlList, Words
+from tokenschain.control.compliance.evidence.finding import Facts, Finding
+from tokenschain.control.compliance.results import ControlResult, FoundGap, Report, State
+from tokenschain.core.audit import checkpoint
+from tokenschain.infra.security.note_keys import NoteSecret
+from tokenschain.infra.security.suite import INTERNATIONAL
+
+MANIFEST = "manifest"
+_KIND = "tokenschain compliance report v1"
+
+
+class Bundle(NamedTuple):
+    """A report as files."""
+
+    tar: bytes
+    manifest_digest: str
+
+
+def make(standard: str, facts: Facts, known: ControlList | None = None) -> Report:
+    """Run the queries of a standard; each once, however many controls it answers."""
+    known = known or controls.shipped()
+    found: dict[str, Finding] = {}
+    results = []
+    for control in known.of(standard):
+        if control.query and control.query not in found:
+            found[control.query] = evidence.run(control.query, facts)
+        results.append(_result(control, found.get(control.query), known.gaps))
+    note = log.latest_checkpoint(facts.db)
+    info = known.standards[control.standard]
+    counts: dict[State, int] = {"met": 0, "open": 0, "organizational": 0}
+    return Report(
+        standard=standard,
+        title=info.title,
+        source=info.source,
+        at_ms=int(facts.now_s * 1_000),
+        version=__version__,
+        log="" if note is None else log.checkpoint_of(note).origin,
+        counts=counts | Counter(one.state for one in results),
+        controls=results,
+    )
+
+
+def _result(control: Control, finding: Finding | None, words: Mapping[str, Words]) -> ControlResult:
+    if finding is None:
+        assert control.why is not None
+        gaps = [FoundGap(control.status, control.why.en, control.why.zh)]
+        state: State = "organizational" if control.status == "organizational" else "open"
+    else:
+        gaps = [
+            FoundGap(
+                gap.code,
+                words[gap.code].en.format(**gap.values),
+                words[gap.code].zh.format(**gap.values),
+            )
+            for gap in finding.gaps
+        ]
+        state = "open" if gaps else "met"
+    return ControlResult(
+        id=control.id,
+        clause=control.clause,
+        asks=control.asks,
+        applies_when=control.applies_when,
+        state=state,
+        gaps=gaps,
+        query=control.query,
+        values={} if finding is None else finding.values,
+        feature=control.feature,
+        test=control.test,
+        source=control.source,
+        confidence=control.confidence,
+    )
+
+
+def bundle(report: Report, note: str | None, secret: NoteSecret, name: str) -> Bundle:
+    """A report as a signed bundle.
+
+    Args:
+        note: the audit log's latest checkpoint.
+        name: that the signature is under: the audit log's.
+    """
+    files = {
+        "report.json": _pretty(report),
+        "report.html": report_page.html_of(report).encode(),
+        **{
+            f"evidence/{one.query}.json": _pretty({"query": one.query, "values": one.values})
+            for one in report.controls
+            if one.query
+        },
+    }
+    if note is not None:
+        files["checkpoint"] = note.encode()
+    digests = "".join(
+        f"{INTERNATIONAL.hex_digest(data)}  {file}\n" for file, data in sorted(files.items())
+    )
+    body = f"{_KIND}\n{name}\n{report.standard}\n{report.at_ms}\n{digests}"
+    manifest = checkpoint.signed_text(body, *secret.signers(name)).encode()
+    files[MANIFEST] = manifest
+    files["key"] = secret.public_key(name).encode() + b"\n"
+    return Bundle(_tar(files), INTERNATIONAL.hex_digest(manifest))
+
+
+def _pretty(value: object) -> bytes:
+    text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=1)
+    return f"{text}\n".encode()
+
+
+def _tar(files: Mapping[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(data), int(time.time())
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()

@@ -1,0 +1,144 @@
+"""Dual approval: what takes two people is done once, as it was approved, and by nobody else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import update
+
+from tests.security.platform import Caller, Platform, platform
+from tokenschain.infra.database.compliance_tables import approvals
+
+POLICY = "/moderation-policies/all"
+EXPORT = "/calls/export?from_s=0&until_s=1000"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with platform(tmp_path_factory.mktemp("approvals")) as made:
+        context = made.app.state.context
+        control = msgspec.structs.replace(
+            context.settings.control,
+            second_person_for=("calls:export", "credentials", "moderation", "roles", "separation"),
+        )
+        settings = msgspec.structs.replace(context.settings, control=control)
+        made.app.state.context = context._replace(settings=settings)
+        unit = {"kind": "tenant", "tenant": "acme", "name": "acme"}
+        assert made.operator("POST", "/organization/units", unit).status_code == 201
+        yield made
+
+
+@pytest.fixture(scope="module")
+def first(house: Platform) -> Caller:
+    return house.person("*", "owner")
+
+
+@pytest.fixture(scope="module")
+def second(house: Platform) -> Caller:
+    return house.person("*", "admin")
+
+
+def code_of(reply: Any) -> tuple[int, str]:
+    return reply.status_code, reply.json()["error"]["code"]
+
+
+def waits(reply: Any) -> str:
+    """The id of what waits for a second person, as the refusal says it."""
+    assert code_of(reply) == (403, "approval_required"), reply.text
+    found = re.search(r"apr_\w+", reply.json()["error"]["message"])
+    assert found is not None
+    return found.group()
+
+
+def shown(who: Caller, approval_id: str) -> dict[str, Any]:
+    listed = who("GET", "/approvals?limit=100").json()["data"]
+    found: dict[str, Any] = next(one for one in listed if one["id"] == approval_id)
+    return found
+
+
+def test_a_second_person_lets_it_be_done_once(
+    house: Platform, first: Caller, second: Caller
+) -> None:
+    body, other = {"spec": {"state": "active"}}, {"spec": {"state": "shadow"}}
+    asked = waits(first("PUT", POLICY, body))
+    row = shown(second, asked)
+    assert (row["state"], row["operation"], row["target"]) == ("pending", "moderation", "all")
+    assert waits(first("PUT", POLICY, body)) == asked, "asking again is no second one"
+    assert second("POST", f"/approvals/{asked}/approve", {"reason": "ok"}).is_success
+    assert waits(first("PUT", POLICY, other)) != asked, "another request"
+    assert waits(second("PUT", POLICY, body)) != asked, "another person"
+    assert first("PUT", POLICY, body).is_success
+    assert shown(first, asked)["state"] == "used"
+    assert waits(first("DELETE", POLICY)) != asked
+    assert waits(first("PUT", POLICY, body)) != asked, "once"
+    noted = house.rows("select action, target from audit_events order by at_ms")
+    assert [row[0] for row in noted if row[1] == asked] == ["approval:request", "approvals:write"]
+
+
+def test_nobody_approves_their_own(house: Platform, first: Caller) -> None:
+    own = waits(first("GET", EXPORT))
+    assert code_of(first("POST", f"/approvals/{own}/approve", {})) == (409, "conflict")
+    of_machine = waits(house.operator("GET", EXPORT))
+    assert of_machine != own
+    reply = house.operator("POST", f"/approvals/{of_machine}/approve", {})
+    assert code_of(reply) == (409, "conflict")
+
+
+def _end(house: Platform, approval_id: str) -> None:
+    with house.engine.begin() as connection:
+        ended = update(approvals).where(approvals.c.id == approval_id).values(expires_at_s=1)
+        connection.execute(ended)
+
+
+def test_what_was_approved_may_be_read_again_until_it_ends(
+    house: Platform, first: Caller, second: Caller
+) -> None:
+    path = "/calls/export?from_s=0&until_s=2000"
+    asked = waits(first("GET", path))
+    assert second("POST", f"/approvals/{asked}/approve", {}).is_success
+    assert [first("GET", path).status_code for _ in range(2)] == [200, 200]
+    _end(house, asked)
+    assert waits(first("GET", path)) != asked
+
+
+def test_what_was_rejected_or_has_expired_is_not_done(
+    house: Platform, first: Caller, second: Caller
+) -> None:
+    person = house.person("*", None).id
+    path, body = f"/users/{person}/bindings", {"role": "viewer", "tenant": "*"}
+    asked = waits(first("POST", path, body))
+    assert second("POST", f"/approvals/{asked}/reject", {"reason": "no"}).is_success
+    assert code_of(second("POST", f"/approvals/{asked}/approve", {})) == (409, "conflict")
+    again = waits(first("POST", path, body))
+    assert again != asked
+    _end(house, again)
+    assert code_of(second("POST", f"/approvals/{again}/approve", {})) == (409, "conflict")
+    assert shown(second, again)["state"] == "expired"
+
+
+def test_an_apply_and_a_rollback_are_no_way_around(house: Platform, first: Caller) -> None:
+    document = {"kind": "moderation-policy", "name": "side", "spec": {"state": "shadow"}}
+    reply = first("POST", "/configuration/apply", {"documents": [document]})
+    assert code_of(reply) == (403, "approval_required")
+    dry = first("POST", "/configuration/apply", {"documents": [document], "dry_run": True})
+    assert dry.is_success
+    revision = house.rows("select max(revision) from config_revisions")[0][0]
+    assert code_of(first("POST", f"/revisions/{revision}/rollback", {})) == (
+        403, "approval_required")  # fmt: skip
+
+
+def test_a_tenants_own_take_one_person(house: Platform) -> None:
+    owner = house.person("acme", "owner")
+    body = {"spec": {"state": "active"}}
+    assert owner("PUT", "/moderation-policies/mine?tenant=acme", body).is_success
+    assert owner("GET", "/approvals").json()["data"] == [], "nor is it shown what others wait for"
+
+
+def test_by_default_one_person_is_enough(tmp_path: Any) -> None:
+    with platform(tmp_path) as made:
+        assert made.operator("PUT", POLICY, {"spec": {"state": "active"}}).is_success
+        assert made.rows("select * from approvals") == []
