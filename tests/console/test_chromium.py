@@ -32,7 +32,7 @@ PATHS = (
     "/organization/new?kind=environment", "/audit", "/cache/warm", "/cache/flush",
     "/people/invite", "/alerts/silence/new", "/moderation", "/moderation/queue",
     "/moderation/freezes", "/moderation/freezes/new", "/moderation/proposals",
-    "/moderation/suspensions",
+    "/moderation/suspensions", "/moderation/labels",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(

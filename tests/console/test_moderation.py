@@ -17,6 +17,7 @@ HOME, QUEUE, CASE = "/console/moderation", "/console/moderation/queue", "/consol
 FREEZES = "/console/moderation/freezes"
 SUSPENSIONS = "/console/moderation/suspensions"
 PROPOSALS = "/console/moderation/proposals"
+LABELS = "/console/moderation/labels"
 
 
 def _decide(case: str, decision: str = "uphold") -> dict[str, str]:
@@ -213,3 +214,32 @@ def test_what_one_reviewer_proposes_another_accepts(house: House) -> None:
     assert proposal not in house.browser("beta", "owner").get(f"{PROPOSALS}?state=accepted").text
     auditor = house.browser("alpha", "auditor").get(HOME).text
     assert PROPOSALS not in auditor and SUSPENSIONS in auditor
+
+
+def test_label_rules_are_previewed_then_applied_for_a_tenant_and_a_project(house: House) -> None:
+    browser = house.browser("alpha", "admin")
+    form = {"explicit": "end", "implicit": "on", "text_zh": "本文由 AI 生成", "producer": "001"}
+    path = "/label-rules/default?tenant=alpha"
+    seen = browser.post(LABELS, form | {"step": "preview"})
+    assert seen.status_code == 200 and "本文由 AI 生成" in Page(seen.text).words
+    assert house.platform.operator("GET", path).status_code == 404, "nothing is changed so far"
+    for more in ({}, {"of_project": "p1", "explicit": "start"}):
+        asked = form | more
+        seen = browser.post(LABELS, asked | {"step": "preview"})
+        shown = seen.text.partition('name="previewed" value="')[2].partition('"')[0]
+        other = browser.post(LABELS, asked | {"step": "apply", "previewed": "another"})
+        assert other.status_code == 200, "what was not previewed is not applied"
+        done = browser.post(LABELS, asked | {"step": "apply", "previewed": shown})
+        assert done.status_code == 303 and "/revision?" in done.headers["location"]
+    spec = house.platform.operator("GET", path).json()["spec"]
+    assert spec["explicit"] == "end" and spec["overrides"]["project/p1"]["explicit"] == "start"
+    text = browser.get(LABELS).text
+    assert "At the start" in text.partition('id="projects"')[2] and "<mark" not in text
+    for wrong in ({"text_zh": "谢谢"}, {"producer": HOSTILE}):
+        refused = browser.post(LABELS, form | wrong | {"step": "preview"})
+        assert refused.status_code == 400 and "<img" not in refused.text
+    assert "本文由 AI 生成" not in house.browser("beta", "owner").get(LABELS).text
+    assert house.browser("alpha", "reviewer").get(LABELS).status_code == 403
+    auditor = house.browser("alpha", "auditor")
+    assert 'value="preview"' not in auditor.get(LABELS).text
+    assert auditor.post(LABELS, form | {"step": "preview"}).status_code == 403

@@ -297,6 +297,7 @@ ELSEWHERE: dict[str, str] = {
     "console/freezes.py": "console/test_moderation.py",
     "console/review_queue.py": "console/test_moderation.py",
     "console/suspensions.py": "console/test_moderation.py",
+    "console/label_rules.py": "console/test_moderation.py",
     "console/proposals.py": "console/test_moderation.py",
     "console/strings_moderation.py": "console/test_strings.py",
     "core/labels/aigc.py": "core/labels/test_files.py",

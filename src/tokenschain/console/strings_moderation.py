@@ -13,6 +13,7 @@ MODERATION_STRINGS: dict[str, tuple[str, str]] = {
     "moderation.tab.overview": ("概况", "Overview"),
     "moderation.tab.queue": ("复核队列", "Review queue"),
     "moderation.tab.freezes": ("冻结", "Freezes"),
+    "moderation.tab.labels": ("生成标识", "Labels"),
     "moderation.tab.proposals": ("词库建议", "Proposals"),
     "moderation.tab.suspensions": ("暂停的用户", "End users"),
     "moderation.waiting": ("待复核", "Waiting for review"),
@@ -200,6 +201,47 @@ MODERATION_STRINGS: dict[str, tuple[str, str]] = {
         "Somebody else has claimed it, or the permission moderation:review is missing.",
     ),
     "case.refused": ("没有完成", "It was not done"),
+    "labels.title": ("回答中的生成标识", "Labels in answers"),
+    "labels.sub": (
+        "回答说明由人工智能生成（GB 45438-2025）：正文中的提示与元数据",
+        "Answers say that AI made them (GB 45438-2025): a notice in the text, and metadata",
+    ),
+    "labels.hint": (
+        "项目没有填写的，以租户为准；租户没有填写的，以平台为准。",
+        "What a project does not say is as its tenant has it, and then as the platform has it.",
+    ),
+    "labels.of_project": ("只对此项目（留空为整个租户）", "For this project only (empty: all)"),
+    "labels.as_platform": ("沿用上级设置", "As it is otherwise"),
+    "labels.default": ("默认（{value}）", "By default ({value})"),
+    "labels.explicit": ("显式标识", "Notice"),
+    "labels.explicit.none": ("不添加", "None"),
+    "labels.explicit.start": ("置于开头", "At the start"),
+    "labels.explicit.end": ("置于结尾", "At the end"),
+    "labels.implicit": ("隐式标识（响应头 x-tc-aigc）", "Metadata (header x-tc-aigc)"),
+    "labels.implicit.off": ("关闭", "Off"),
+    "labels.implicit.on": ("开启", "On"),
+    "labels.text_zh": (
+        "中文提示（先有“人工智能”或“AI”，后有“生成”或“合成”）",
+        "Notice in Chinese (has to say AI, and after it generated)",
+    ),
+    "labels.text_en": ("英文提示", "Notice in English"),
+    "labels.producer": ("生成服务提供者编码（ContentProducer）", "Code (ContentProducer)"),
+    "labels.projects": ("另有设置的项目", "Projects with rules of their own"),
+    "labels.projects.none": ("没有项目另有设置。", "No project has rules of its own."),
+    "labels.agreed": ("约定可不加提示的租户", "Tenants that may leave out the notice"),
+    "labels.agreed.what": (
+        "依照《标识办法》第九条，须有约定用户标识义务的协议；用命令行设置 agreed。",
+        "By article 9 of the Measures, where an agreement states the users' duty; set agreed by "
+        "command.",
+    ),
+    "labels.where": ("添加在哪里", "Where it is put"),
+    "labels.where.what": (
+        "对话、文本补全、messages 与 responses 的正文，整段与流式均有；"
+        "不加在 JSON、工具调用与向量中，不计入用量，也不写入缓存。",
+        "Into the text of chats, completions, messages and responses, whole and streamed; never "
+        "into JSON, calls of tools and embeddings. It is not charged and not cached.",
+    ),
+    "labels.refused": ("没有更改", "Nothing was changed"),
     "suspensions.title": ("暂停服务的终端用户", "Suspended end users"),
     "suspensions.sub": (
         "多次被拦截后暂停的终端用户；用户标识只保存为带密钥的哈希",
