@@ -27,6 +27,8 @@ REQUEST_HEADERS = {
     "calls get a free slot when upstreams are full.",
     "x-tc-deadline-ms": "Longest wait for an upstream with a free slot, in milliseconds.",
     "x-tc-route": "Any value: the answer says in the same header how its upstream was chosen.",
+    "x-tc-audit-receipt": "Any value: the answer has a receipt in the same header, by which the "
+    "audit log can be asked for the call. See [Sealed audit log](../guides/audit.md).",
     "traceparent": "W3C trace context; its trace id is kept in the ledger.",
     "Origin": "Answered with CORS headers when `server.cors_origins` allows it.",
 }
@@ -48,6 +50,8 @@ ANSWER_HEADERS = {
     "x-tc-emulated": "Parameters that the upstream does not offer and that were emulated.",
     "x-tc-route": "Why this upstream, only when asked for; the figures of every candidate for keys "
     "with `routing_details`.",
+    "x-tc-audit-receipt": "Receipt of the call, only when asked for; behind a stream as a comment "
+    "before its end.",
     "x-tc-aigc": "The label's metadata, where `label-rules` want it. See "
     "[Labels](../guides/labels.md).",
     "Allow": "With 405: the methods that the path has.",

@@ -346,3 +346,27 @@ def test_workers_share_a_port_and_any_of_them_answers_for_all(own_stack) -> None
     assert {li.split('worker="')[1][0] for li in counts} == {"0", "1"}
     assert sum(float(li.split()[-1]) for li in counts) == calls + 30
     assert len(stack.settled(calls + 30)) == calls + 30
+
+
+def test_who_asks_for_a_receipt_finds_the_call_in_the_sealed_log_by_it(stack: Stack) -> None:
+    def post(**body: object) -> httpx.Response:
+        sent = {"model": "sim-chat", "messages": [{"role": "user", "content": "hi"}], **body}
+        headers = stack.headers | {"x-tc-audit-receipt": "1"}
+        return web.post(f"{stack.url}/v1/chat/completions", json=sent, headers=headers)
+
+    whole, streamed, refused = post(), post(stream=True), post(model="none")
+    assert "x-tc-audit-receipt" not in stack.chat().headers
+    comment = next(line for line in streamed.text.split("\n") if line.startswith(": x-tc"))
+    given = {
+        whole.headers["x-request-id"]: whole.headers["x-tc-audit-receipt"],
+        streamed.headers["x-request-id"]: comment.rpartition(": ")[2].strip(),
+        refused.headers["x-request-id"]: refused.headers["x-tc-audit-receipt"],
+    }
+    assert streamed.text.rstrip().endswith("data: [DONE]")
+
+    def state_of(receipt: str) -> str:
+        found = stack.admin("GET", f"/api/v1/audit-log/receipts/{receipt}").json()
+        assert given[found["call"]] == receipt
+        return str(found["state"])
+
+    until(lambda: {state_of(one) for one in given.values()} == {"sealed"})

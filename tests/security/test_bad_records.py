@@ -373,7 +373,7 @@ class Metered:
         self.observed: list[CallRecord] = []
         self.metering = JournalMetering(
             self.journal, OSError, self.observed.append, Served(Snapshot("1", {}, {})), "g",
-            memoryview(bytearray(16)).cast("Q"),
+            memoryview(bytearray(16)).cast("Q"), lambda record: "",
         )  # fmt: skip
 
     def call(self, usage: Usage, finish: str = "stop", micro: int = 10**6) -> Call:

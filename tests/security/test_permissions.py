@@ -33,7 +33,7 @@ from tokenschain.core.snapshot import ModelRoute, Offer
 from tokenschain.core.tenancy import ACTIONS, PLATFORM, Resource, RoleBinding, may
 from tokenschain.infra.database.tables import alerts
 from tokenschain.infra.database.tables import roles as roles_table
-from tokenschain.infra.security import secret_files
+from tokenschain.infra.security import receipts, secret_files
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
 
@@ -104,6 +104,14 @@ class House:
         place = {"tenant": "acme", "account": "north", "project": "p1"}
         made = record(1, event_id=name, started_ms=int(time.time() * 1e3), **(place | fields))
         self.platform.app.state.context.ledger.ingest([call_record.encode(made)])
+
+    def receipt(self) -> str:
+        """Of the call `seen`, as it is sealed."""
+        path = self.platform.app.state.context.settings.internal_secret_path
+        issue = receipts.issuer(INTERNATIONAL, lambda: secret_files.read_or_make(path), "")
+        found = self.platform.operator("GET", "/audit-log/proofs/seen").json()["record"]
+        at_ms = json.loads(found)["at_ms"]
+        return issue(record(1, event_id="seen", started_ms=at_ms, tenant="acme"))
 
     def person(self, permissions: frozenset[str], place: Place, models: Models = None) -> Caller:
         found = self._people.get((permissions, place, models))
@@ -271,6 +279,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "record_id": _rejected,
     "transaction_id": _deposit,
     "event_id": lambda _: "seen",
+    "receipt": lambda house: house.receipt(),
     "target_id": _alert_target,
     "alert_id": _alert,
     "silence_id": lambda house: str(house.made("/alert-silences", _silence())["id"]),

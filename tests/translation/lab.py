@@ -232,6 +232,7 @@ class Lab:
                 self.served,
                 "lab",
                 memoryview(bytearray(16)).cast("Q"),
+                lambda record: "",
             ),
             auth=auth,
             conversation=memory,

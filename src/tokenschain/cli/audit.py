@@ -88,6 +88,24 @@ def audit_key() -> None:
     console.print(f"\n{note}", end="", soft_wrap=True, highlight=False, markup=False)
 
 
+@audit.command("grants")
+def audit_grants(
+    role: Annotated[str, typer.Argument(help="The role as which control connects.")],
+    auditor: Annotated[
+        str | None, typer.Option(help="A role that is to read the log and nothing else.")
+    ] = None,
+) -> None:
+    """Print the SQL after which control can add to the sealed log, and change or delete nothing.
+
+    An administrator of the PostgreSQL database runs it, after each upgrade again:
+    `tokenschain audit grants tokenschain | psql ...`.
+    """
+    from tokenschain.infra.database import audit_grants  # noqa: PLC0415 - gateways do without
+
+    for statement in audit_grants.statements(role, auditor):
+        console.print(f"{statement};", soft_wrap=True, highlight=False, markup=False)
+
+
 @contextmanager
 def _opened() -> Iterator[tuple[Any, Any, Any]]:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415

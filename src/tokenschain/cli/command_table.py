@@ -122,6 +122,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("audit search", "GET /audit-log/entries",
             "sequence sealed_at_ms kind tenant id segment position"),
     Command("audit prove", "GET /audit-log/proofs/{event_id}"),
+    Command("audit receipt", "GET /audit-log/receipts/{receipt}"),
     Command("audit checkpoint", "GET /audit-log/checkpoint"),
     Command("audit reconcile", "GET /audit-log/reconciliation/{day}"),
     Command("audit consistency", "GET /audit-log/consistency"),

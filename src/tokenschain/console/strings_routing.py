@@ -520,6 +520,16 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "The keyword pack {subject} was renewed {days} days ago and {expired} of its words have "
         "expired; all packs together lack {missing} words of what the standard asks.",
     ),
+    "alerts.name.audit_differs": ("审计与账本不一致", "Audit differs"),
+    "alerts.said.audit_differs": (
+        "{subject} 的审计日志与账本有 {count} 次调用不一致：{reason}",
+        "Audit log and ledger of {subject} differ about {count} calls: {reason}",
+    ),
+    "alerts.name.audit_unwitnessed": ("审计见证不足", "Audit unwitnessed"),
+    "alerts.said.audit_unwitnessed": (
+        "审计日志只有 {count} 个见证者签署：{reason}",
+        "Only {count} witnesses cosign the audit log: {reason}",
+    ),
     "alerts.name.upstream_down": ("上游不可用", "Upstream down"),
     "alerts.said.upstream_down": (
         "上游 {upstream} 不可用：{reason}",

@@ -351,7 +351,9 @@ class Call(msgspec.Struct, eq=False):
     """By the answer that is delivered: begun and not complete. With an error at the end, the
     caller has had a part of it."""
     record: CallRecord | None = None
-    """By metering, when the call is settled."""
+    """By metering, when the call is settled; like the next."""
+    receipt: str = ""
+    """What the caller may ask the audit log by, where it wants that; see `core.audit.receipt`."""
     held: HeldBytes | None = None
     """By the upstreams: what is kept of their answers; whoever made the call releases it."""
     error: ApiError | None = None

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import structs
 
 from tokenschain.core import call_record
+from tokenschain.core.audit import receipt
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import NOT_CACHED, Attempt, Call, CallRequest, Screening
 from tokenschain.core.call_record import (
@@ -42,6 +43,7 @@ from tokenschain.core.tags import NO_TAGS
 from tokenschain.core.tenancy import KeyGrant
 
 ROUTE_ROWS_MAX = 32
+_RECEIPT = receipt.HEADER.encode()
 TABLE_ON_RECORD = "0"
 """Last digit of the ids, counted in hex, of calls that have their candidates on record though there
 was nothing to ask: one in sixteen. The table is 8,000 instructions of a call with three."""
@@ -72,6 +74,7 @@ class JournalMetering:
         served: Served,
         name: str,
         numbers: memoryview[int],
+        receipt_of: Callable[[CallRecord], str],
         subject_digest: Callable[[bytes], bytes] | None = None,
     ) -> None:
         """
@@ -80,6 +83,7 @@ class JournalMetering:
             observe: sees every record, for the metrics; must not block.
             name: of this process, noted on each record.
             numbers: its first item becomes the number of the last call on record.
+            receipt_of: makes what callers get who ask for a receipt.
             subject_digest: keyed; of the end users of calls that go abroad.
         """
         self._served = served
@@ -90,6 +94,7 @@ class JournalMetering:
         self._observe = observe
         self._numbers = numbers
         self._number = numbers[0]
+        self._receipt_of = receipt_of
 
     def admit(self, call: Call) -> None:
         """See `core.ports.Metering.admit`."""
@@ -145,6 +150,8 @@ class JournalMetering:
         if call.caller is not None:
             try:
                 record = self._append(record)
+                if _RECEIPT in call.request.headers:
+                    call.receipt = self._receipt_of(record)
             except self._full as error:
                 # The answer is complete but for its last byte, which now never leaves.
                 call.error = ApiError("journal_full", f"The call was not recorded: {error}.")

@@ -33,6 +33,7 @@ from tokenschain.control.api.internal import (
 from tokenschain.control.api.sessions import LOGIN_BYTES_MAX, SESSIONS_PATH
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.cosigning import CosigningJob
+from tokenschain.control.audit.daily_reconciliation import ReconciliationJob
 from tokenschain.control.audit.egress_refusals import EgressRefusals
 from tokenschain.control.audit.log import SealingJob, SegmentSealer
 from tokenschain.control.billing.ledger import Ledger
@@ -249,9 +250,16 @@ def _audit_jobs(
     refusals = EgressRefusals(engine, report, time.monotonic)
     egress.refused.append(refusals.refused)
     jobs = [_sealing(settings, engine, report).run, refusals.run]
+    if settings.audit.sealing:
+        jobs.append(
+            ReconciliationJob(engine, INTERNATIONAL.digest, report, alerts.audit_differs).run
+        )
     if settings.audit.witnesses and settings.audit.sealing:
         client = egress.client(tls=upstream_tls(settings.egress.ca_file))
-        cosigning = CosigningJob(engine, INTERNATIONAL, settings.audit.witnesses, client, report)
+        cosigning = CosigningJob(
+            engine, INTERNATIONAL, settings.audit.witnesses, client, report,
+            quorum=settings.audit.witness_quorum, alert=alerts.audit_unwitnessed,
+        )  # fmt: skip
         jobs.append(cosigning.run)
     return jobs
 

@@ -69,7 +69,7 @@ from tokenschain.infra.redis.cache import RedisCacheStore
 from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.pubsub import RedisPubSub
 from tokenschain.infra.redis.rate_limits import RedisRateLimits
-from tokenschain.infra.security import case_texts, rotation, self_test
+from tokenschain.infra.security import case_texts, receipts, rotation, self_test
 from tokenschain.infra.security.credentials import UpstreamCredentials
 from tokenschain.infra.security.secret_files import SecretFile, check_access, read_or_make
 from tokenschain.infra.security.suite import Sealer
@@ -357,6 +357,7 @@ class GatewayWorker:
         recorded = self._recorded if self._access_log is None else self._recorded_and_logged
         metering = JournalMetering(
             self._journal, JournalFull, recorded, self._served, self._name, self._numbers.slots,
+            receipts.issuer(self._suite, self._secrets, self._name),
             self._keyed_digest(b"people"),
         )  # fmt: skip
         steps = Steps(
@@ -387,10 +388,7 @@ class GatewayWorker:
             self._memory,
             self._redactor.text,
             Appeals(
-                self._journal.append,
-                JournalFull,
-                self._seal,
-                partial(appeals.find, self._channel),
+                self._journal.append, JournalFull, self._seal, partial(appeals.find, self._channel)
             ),
         )
         self._gateway.journal_ok = self._has_room

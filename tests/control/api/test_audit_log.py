@@ -17,7 +17,8 @@ from tokenschain.control.audit import search
 from tokenschain.control.audit.log import SegmentSealer
 from tokenschain.core import call_record
 from tokenschain.core.audit import merkle
-from tokenschain.infra.security import secret_files
+from tokenschain.core.call_record import CallRecord
+from tokenschain.infra.security import receipts, secret_files
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
 
@@ -208,3 +209,53 @@ def test_what_is_removed_added_or_changed_on_either_side_is_named(
         assert owner("GET", "/audit-log/reconciliation/2026-11-25").status_code == 403
         wrong = house.operator("GET", "/audit-log/reconciliation/yesterday")
         assert wrong.status_code == 400
+
+
+# --- receipts --------------------------------------------------------------------------------
+
+
+def test_a_receipt_says_what_became_of_its_call(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with platform(tmp_path_factory.mktemp("receipts")) as house:
+        made = Sealed(house, first_ms=5_000)
+        context = house.app.state.context
+        secrets = secret_files.read_or_make(context.settings.internal_secret_path)
+        issue = receipts.issuer(INTERNATIONAL, lambda: secrets, "gw-1")
+
+        def answered(number: int, age_s: float = 0.0) -> tuple[CallRecord, str]:
+            call = record(
+                number, tenant="alpha", project="p0", gateway="gw-1", sequence=number,
+                started_ms=int((time.time() - age_s) * 1e3),
+            )  # fmt: skip
+            return call, issue(call)
+
+        def verified(text: str) -> dict[str, Any]:
+            reply = house.operator("GET", f"/audit-log/receipts/{text}")
+            assert reply.status_code == 200, reply.text
+            return dict(reply.json())
+
+        (first, of_first), (second, of_second) = answered(1), answered(2)
+        # Attack 9: a call is answered, and left out of ledger and log alike.
+        _, of_suppressed = answered(3, age_s=7_200)
+        assert verified(of_first)["state"] == "waiting", "it is on its way"
+        second.completion_tokens += 1  # what the record says is changed on its way
+        context.ledger.ingest([call_record.encode(first), call_record.encode(second)])
+        assert verified(of_first)["state"] == "waiting"
+        made.seal()
+        found = verified(of_first)
+        assert found["state"] == "sealed" and found["call"] == first.event_id
+        proof = house.operator("GET", f"/audit-log/proofs/{first.event_id}").json()
+        assert audit_verify.verify_proof(json.dumps(proof).encode())["segment"] == found["segment"]
+        assert verified(of_second)["state"] == "contradicted"
+        assert verified(of_suppressed)["state"] == "missing"
+        for wrong in (of_first[:-1] + "x", "r1.x", of_first.replace("gw", "gx") + "0"):
+            assert house.operator("GET", f"/audit-log/receipts/{wrong}").status_code == 404
+        with house.engine.begin() as connection:  # the ledger is no witness of the log
+            connection.exec_driver_sql("delete from ledger")
+        assert verified(of_first)["state"] == "sealed"
+        for tenant, status in (("alpha", 200), ("beta", 404)):
+            unit = {"kind": "tenant", "tenant": tenant, "name": tenant}
+            assert house.operator("POST", "/organization/units", unit).status_code == 201
+            who = house.person(tenant, "auditor")
+            assert who("GET", f"/audit-log/receipts/{of_first}").status_code == status

@@ -18,6 +18,7 @@ from tokenschain.control.audit import cosigning, log, pending, witness
 from tokenschain.control.audit.cosigning import CosigningJob
 from tokenschain.control.audit.log import SegmentSealer
 from tokenschain.control.audit.witness import Witness, WitnessRefused
+from tokenschain.control.observability import alerts as alerting
 from tokenschain.core.errors import wire_refusal
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.audit_tables import (
@@ -26,6 +27,7 @@ from tokenschain.infra.database.audit_tables import (
     audit_pending,
     audit_segments,
 )
+from tokenschain.infra.database.tables import alerts
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.wire.client import HttpClient
@@ -145,6 +147,38 @@ def test_a_witness_that_is_down_stops_nothing_and_is_said_once(made: WitnessedLo
     assert event == "audit_witness_failed" and "ConnectFailed" in why
     made.seal(3)
     assert made.cosign() == []
+
+
+@pytest.mark.parametrize(("quorum", "alerted"), [(0, True), (2, True), (1, False)])
+def test_fewer_witnesses_than_the_quorum_are_an_alert(
+    made: WitnessedLog, quorum: int, alerted: bool
+) -> None:
+    made.seal(1)
+
+    async def asked() -> None:
+        up = Witness(INTERNATIONAL, made.folder)
+        server = HttpServer(WitnessApi(up), wire_refusal)
+        port = await server.listen("127.0.0.1", 0)
+        down = NoteSecret(INTERNATIONAL, "d" * 43).witness_key("down.example")
+        now = [1_790_000_000.0]
+        job = CosigningJob(
+            made.engine, INTERNATIONAL,
+            [f"http://127.0.0.1:{port} {up.key()}", f"http://127.0.0.1:1 {down}"],
+            HttpClient(), lambda *_, **__: None, quorum=quorum, alert=alerting.audit_unwitnessed, clock=lambda: now[0],
+        )  # fmt: skip
+        await job.ask_all()
+        with made.engine.connect() as connection:
+            assert connection.execute(select(alerts.c.kind)).all() == [], "it may be a restart"
+        now[0] += 601
+        for _ in range(2):
+            await job.ask_all()
+        await server.drain(1)
+
+    asyncio.run(asked())
+    with made.engine.connect() as connection:
+        found = connection.execute(select(alerts.c.kind, alerts.c.detail)).all()
+    assert [row.kind for row in found] == ["audit_unwitnessed"] * alerted
+    assert all("down.example" in row.detail for row in found)
 
 
 def test_a_witness_goes_on_where_it_was_after_a_kill_and_two_have_no_one_folder(

@@ -25,10 +25,11 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.audit import merkle
+from tokenschain.core.audit.receipt import DUE_MS
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.database.paging import Rows
-from tokenschain.infra.security import secret_files
+from tokenschain.infra.security import receipts, secret_files
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
 
@@ -77,6 +78,21 @@ class ProofAnswer(AnswerBody):
     record_proof: list[str]
     platform: str | None = None
     """What only the platform sees, byte for byte."""
+
+
+class ReceiptAnswer(AnswerBody):
+    """What became of the call of a receipt."""
+
+    state: Literal["sealed", "waiting", "missing", "contradicted"]
+    """`missing`: it should have been sealed by now, and neither is nor waits; `contradicted`: its
+    record says another thing than when the call was answered."""
+    call: str
+    due_s: int
+    """When it is sealed at the latest; Unix time."""
+    segment: int | None = None
+    sequence: int | None = None
+    """Of its record, in the whole log."""
+    sealed_at_ms: int | None = None
 
 
 class CheckpointAnswer(AnswerBody):
@@ -207,6 +223,43 @@ def prove_entry(asked: ReadingRecord, event_id: str) -> ProofAnswer:
     }
     (shown,) = ownership.without([answer], ownership.hidden_fields(asked, _PROOF))
     return ProofAnswer(**shown)
+
+
+@router.get("/receipts/{receipt}")
+def verify_receipt(asked: ReadingRecord, receipt: str) -> ReceiptAnswer:
+    """Verify the receipt that a caller got in `x-tc-audit-receipt`.
+
+    Says whether its call is sealed, and as the receipt says; `audit prove` then proves it.
+    """
+    try:
+        secrets = secret_files.read(asked.context.settings.internal_secret_path)
+        found = receipts.opened(secrets, receipt)
+    except (ValueError, FileNotFoundError, secret_files.SecretFileRefused):
+        raise ApiError(
+            "not_found", "This platform gave no such receipt.", param="receipt"
+        ) from None
+    digest = INTERNATIONAL.digest
+    # In this order: what is sealed meanwhile is seen as one or the other.
+    waiting = reconciliation.waiting_calls(asked.db, digest, found.at_ms, found.at_ms + 1)
+    entry = search.find(asked.db, found.call, found.at_ms)
+    due_ms = found.at_ms + DUE_MS
+    due_s = due_ms // 1_000
+    place = {name: entry.row()[name] for name in _PLACE} if entry is not None else {}
+    if not asked.permitted(found.tenant or PLATFORM, **place):
+        raise ApiError("not_found", "This platform gave no such receipt.", param="receipt")
+    if entry is None:
+        is_late = found.call not in waiting and time.time() * 1e3 > due_ms
+        state: Literal["missing", "waiting"] = "missing" if is_late else "waiting"
+        return ReceiptAnswer(state=state, call=found.call, due_s=due_s)
+    row = entry.row()
+    return ReceiptAnswer(
+        state="sealed" if found.is_of(digest, row["record"]) else "contradicted",
+        call=found.call,
+        due_s=due_s,
+        segment=row["segment"],
+        sequence=row["sequence"],
+        sealed_at_ms=row["sealed_at_ms"],
+    )
 
 
 @router.get("/checkpoint")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from tokenschain.control.audit import log
 from tokenschain.core.audit import merkle, segment, witnessing
 from tokenschain.core.audit.checkpoint import NoteKey
 from tokenschain.core.audit.witnessing import CosigningRequest
 from tokenschain.core.log_events import Reporter
+from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.audit_tables import audit_checkpoints
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.egress import exchange
@@ -21,6 +24,8 @@ from tokenschain.infra.security.suite import Suite
 from tokenschain.wire.client import HttpClient, Waits
 
 INTERVAL_S = 10.0
+STALE_S = 600.0
+"""A witness that cosigned nothing for so long does not count for the quorum."""
 _PATH = "/add-checkpoint"
 _ANSWER_BYTES_MAX = 4_096
 _WAITS = Waits(connect_max_s=3.0, first_byte_max_s=10.0, total_max_s=10.0)
@@ -66,8 +71,15 @@ class CosigningJob:
         client: HttpClient,
         report: Reporter,
         interval_s: float = INTERVAL_S,
+        *,
+        quorum: int = 0,
+        alert: Callable[[Engine, Mapping[str, object], float], object] = lambda *_: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """
+        Args:
+            quorum: of witnesses that must have cosigned lately; 0: all.
+
         Raises:
             ValueError: one of the witnesses is none.
         """
@@ -78,6 +90,11 @@ class CosigningJob:
         self._report = report
         self._interval_s = interval_s
         self._said: dict[str, str] = {}
+        self._clock = clock
+        self._alert = alert
+        self._quorum = min(quorum or len(self._witnesses), len(self._witnesses))
+        # From now on, so that a restart is no reason for an alert.
+        self._cosigned_s = dict.fromkeys((one.key.name for one in self._witnesses), clock())
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -88,6 +105,16 @@ class CosigningJob:
     async def ask_all(self) -> None:
         """Have the latest checkpoint cosigned by each witness."""
         await asyncio.gather(*(self._ask(one) for one in self._witnesses))
+        now_s = self._clock()
+        stale = [name for name, at_s in self._cosigned_s.items() if now_s - at_s > STALE_S]
+        count = len(self._witnesses) - len(stale)
+        if count < self._quorum:
+            why = "; ".join(f"{name}: {self._said.get(name, '')}" for name in sorted(stale))
+            detail = {"count": count, "amount": self._quorum, "reason": why}
+            try:
+                await asyncio.to_thread(self._alert, self._engine, detail, now_s)
+            except SQLAlchemyError as error:
+                self._report("chore_failed", db.first_line(error))
 
     async def _ask(self, witness: WitnessAddress) -> None:
         name = witness.key.name
@@ -100,6 +127,7 @@ class CosigningJob:
             if self._is_news(name, why := str(error) or type(error).__name__):
                 self._report("audit_witness_failed", why, witness=name)
         else:
+            self._cosigned_s[name] = self._clock()
             if self._said.pop(name, ""):
                 self._report("audit_witness_resumed", witness=name)
 

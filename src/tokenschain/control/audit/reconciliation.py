@@ -88,7 +88,7 @@ def compare(connection: Connection, digest: Digest, from_ms: int, until_ms: int)
         end_ms = min(at_ms + _WINDOW_MS, until_ms)
         # In this order: what is sealed meanwhile is seen as waiting, or in the log, or both.
         rows = _rows(connection, at_ms, end_ms)
-        unsealed = _waiting(connection, digest, at_ms, end_ms)
+        unsealed = waiting_calls(connection, digest, at_ms, end_ms)
         sealed = _sealed(connection, at_ms, end_ms)
         late = _existing(connection, sealed.keys() - rows.keys())
         waiting += len(rows.keys() & (unsealed - sealed.keys()))
@@ -163,7 +163,8 @@ def _sealed(connection: Connection, from_ms: int, until_ms: int) -> dict[str, _S
     return found
 
 
-def _waiting(connection: Connection, digest: Digest, from_ms: int, until_ms: int) -> set[str]:
+def waiting_calls(connection: Connection, digest: Digest, from_ms: int, until_ms: int) -> set[str]:
+    """The ids of calls that began in a time and are not sealed yet."""
     c = audit_pending.c
     query = select(audit_pending).where(c.calls_from_ms < until_ms, c.calls_until_ms >= from_ms)
     found = set()

@@ -114,11 +114,15 @@ def page(
     return Rows(rows, None)
 
 
-def find(connection: Connection, event_id: str) -> FoundRecord | None:
+def find(connection: Connection, event_id: str, at_ms: int | None = None) -> FoundRecord | None:
     """The call or event of an id; None where it is in no segment, or ledger and trail have
-    forgotten when it was."""
+    forgotten when it was.
+
+    Args:
+        at_ms: when a call began, as its receipt says; None: the ledger is asked.
+    """
     mark = b'"id":%s' % msgspec.json.encode(event_id)
-    for one in _segments_of(connection, event_id, log.size_of(connection)):
+    for one in _segments_of(connection, event_id, log.size_of(connection), at_ms):
         for position, line in enumerate(one.lines()):
             if mark in line and _to_object(records.split(line)[0]).get("id") == event_id:
                 return FoundRecord(one, position, line)
@@ -172,12 +176,15 @@ def _following(connection: Connection, first: int, size: int) -> Iterator[Segmen
         first = found[-1].number + 1
 
 
-def _segments_of(connection: Connection, event_id: str, size: int) -> Iterator[Segment]:
+def _segments_of(
+    connection: Connection, event_id: str, size: int, started_ms: int | None
+) -> Iterator[Segment]:
     """Those that a call or event of this id may be in."""
     c = audit_segments.c
-    call_id = event_id.removeprefix(records.CONTENT_MARK)
-    query = select(ledger.c.started_ms).where(ledger.c.event_id == call_id)
-    started_ms = connection.execute(query).scalar()
+    if started_ms is None:
+        call_id = event_id.removeprefix(records.CONTENT_MARK)
+        query = select(ledger.c.started_ms).where(ledger.c.event_id == call_id)
+        started_ms = connection.execute(query).scalar()
     if started_ms is not None:
         query = _READ.where(
             c.calls_from_ms <= started_ms, c.calls_until_ms >= started_ms, c.number < size

@@ -206,6 +206,28 @@ def configuration_refused(engine: Engine, detail: Mapping[str, Any], now_s: floa
         return _say(engine, connection, "", "configuration_refused", found, now_s)
 
 
+def audit_differs(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
+    """Note that audit log and ledger differ about a day; said once. Returns how many.
+
+    Args:
+        detail: `subject`, the day; `count` of calls, and some of them as `reason`.
+    """
+    with engine.begin() as connection:
+        return _say(engine, connection, "", "audit_differs", dict(detail), now_s)
+
+
+def audit_unwitnessed(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
+    """Note that fewer witnesses cosign the audit log than are wanted; said once a day. Returns how
+    many.
+
+    Args:
+        detail: `count` of those that do, `amount` that should, and `reason`.
+    """
+    found = {**detail, "subject": [], "period_s": int(now_s // DAY_S) * DAY_S}
+    with engine.begin() as connection:
+        return _say(engine, connection, "", "audit_unwitnessed", found, now_s)
+
+
 def second_factor_reset(
     connection: Connection, tenant: str, detail: Mapping[str, str], now_s: float
 ) -> int:
@@ -532,6 +554,8 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
             f"{count} call records of today could not be entered and are set aside, one because: "
             f"{reason}. See `tokenschain records rejected`.",
         )
+    if kind in ("audit_differs", "audit_unwitnessed"):
+        return _audit_words(kind, detail)
     if kind == "moderation_packs_stale":
         return _pack_words(detail)
     if kind == "upstream_down":
@@ -596,4 +620,20 @@ def _pack_words(detail: Mapping[str, Any]) -> tuple[str, str]:
         f"全部词库距标准要求还缺 {missing} 个词。",
         f"The keyword pack {pack} was renewed {days} days ago and {expired} of its words have "
         f"expired; all packs together lack {missing} words of what the standard asks.",
+    )
+
+
+def _audit_words(kind: str, detail: dict[str, Any]) -> tuple[str, str]:
+    count, reason = detail["count"], detail["reason"]
+    if kind == "audit_differs":
+        day = detail["subject"][0]
+        return (
+            f"{day} 的审计日志与账本有 {count} 次调用不一致（{reason}）。"
+            f"请运行 tokenschain audit reconcile {day}。",
+            f"Audit log and ledger of {day} differ about {count} calls ({reason}). See "
+            f"`tokenschain audit reconcile {day}`.",
+        )
+    return (
+        f"审计日志只有 {count} 个见证者签署，应有 {detail['amount']} 个：{reason}",
+        f"{count} witnesses cosign the audit log, and {detail['amount']} should: {reason}",
     )

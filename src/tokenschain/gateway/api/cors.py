@@ -11,7 +11,7 @@ REQUEST_HEADERS = (
     "x-stainless-lang", "x-stainless-os", "x-stainless-package-version",
     "x-stainless-retry-count", "x-stainless-runtime", "x-stainless-runtime-version",
     "x-stainless-timeout", "x-stainless-helper-method", "x-tc-tags", "x-tc-cache",
-    "x-tc-unsupported", "x-tc-priority", "x-tc-deadline-ms", "x-tc-route",
+    "x-tc-unsupported", "x-tc-priority", "x-tc-deadline-ms", "x-tc-route", "x-tc-audit-receipt",
 )  # fmt: skip
 """What the official JavaScript SDKs send, and our own; others are allowed when asked for."""
 ANSWER_HEADERS = (
@@ -20,7 +20,7 @@ ANSWER_HEADERS = (
     "x-tc-emulated", "x-tc-route", "x-tc-aigc", "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens", "x-ratelimit-remaining-requests",
     "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens",
-    "age", "allow", "retry-after", "www-authenticate",
+    "x-tc-audit-receipt", "age", "allow", "retry-after", "www-authenticate",
 )  # fmt: skip
 METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
 _ASKED_BYTES_MAX = 2_048

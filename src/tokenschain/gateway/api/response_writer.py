@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from secrets import token_hex
 
+from tokenschain.core.audit import receipt
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
 from tokenschain.core.formats.formats import StreamFormat
@@ -183,7 +184,7 @@ class CallResponseWriter:
                 # Before the caller has its end: it may go on from it at once.
                 last = self.keep(call, last)
             if exchange.started:
-                exchange.finish(last)
+                exchange.finish(b": %b\n%b" % (_receipt(call), last) if call.receipt else last)
             else:
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
@@ -197,7 +198,7 @@ class CallResponseWriter:
             send_error(
                 exchange,
                 error,
-                self._lines(call) + self._cors,
+                self._lines(call) + (_receipt(call) if call.receipt else b"") + self._cors,
                 call.request.api_format.error(error, call.request.id),
             )
 
@@ -279,9 +280,16 @@ class CallResponseWriter:
     @staticmethod
     def _cost(call: Call) -> bytes:
         record = call.record
+        receipt = _receipt(call) if call.receipt else b""
         if record is None or record.charge_pico is None:
-            return b""
-        return f"x-tc-cost: {format_pico(record.charge_pico, record.charge_currency)}\r\n".encode()
+            return receipt
+        cost = format_pico(record.charge_pico, record.charge_currency)
+        return receipt + f"x-tc-cost: {cost}\r\n".encode()
+
+
+def _receipt(call: Call) -> bytes:
+    """As a header; behind a stream, whose headers are gone, as a comment of SSE."""
+    return f"{receipt.HEADER}: {call.receipt}\r\n".encode()
 
 
 def _cached(call: Call) -> str:

@@ -43,3 +43,12 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
             "key that `tokenschain witness create` printed. One that does not answer stops nothing."
         ),
     ] = ()
+    witness_quorum: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="How many of the witnesses must have cosigned within ten minutes; with "
+            "fewer there is an alert. 0: all of them.",
+        ),
+    ] = 0

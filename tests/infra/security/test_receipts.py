@@ -1,0 +1,31 @@
+"""Receipts are this platform's, whichever suite and secret issued them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.records import record
+from tokenschain.infra.security import receipts
+from tokenschain.infra.security.suite import GM, INTERNATIONAL, Suite
+
+SECRETS = ["new-secret" * 4, "old-secret" * 4]
+
+
+@pytest.mark.parametrize("suite", [INTERNATIONAL, GM], ids=lambda suite: suite.name)
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_receipt_opens_while_its_secret_is_known(suite: Suite, secret: str) -> None:
+    text = receipts.issuer(suite, lambda: [secret], "gw-1")(record(1, sequence=9))
+    found = receipts.opened(SECRETS, text)
+    assert (found.call, found.sequence) == ("req_00000001", 9)
+    with pytest.raises(ValueError, match="gave"):
+        receipts.opened(["another-secret" * 3], text)
+
+
+def test_a_receipt_that_was_changed_is_nobodys() -> None:
+    text = receipts.issuer(INTERNATIONAL, lambda: SECRETS, "gw-1")(record(1, sequence=9))
+    for at in range(3, len(text)):
+        changed = text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
+        with pytest.raises(ValueError):
+            receipts.opened(SECRETS, changed)
+    with pytest.raises(ValueError):
+        receipts.opened(SECRETS, text[:-1] + "\u00e9")
