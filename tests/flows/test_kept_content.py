@@ -144,6 +144,14 @@ def test_an_end_users_words_are_erased_and_a_hold_keeps_them(house: Stack) -> No
     tenant = Tenant(house, "forgetful", "full")
     hers, his = tenant.ask(PLANTED, user="ada"), tenant.ask(PLANTED, user="bob")
     arrived(tenant, hers), arrived(tenant, his)
+    for why in ("one", "two"):  # no answer is kept: erasure would not reach it
+        opened = httpx.post(
+            f"http://127.0.0.1:{house.control_port}/api/v1/audit-log/content/{hers}/open",
+            json={"reason": why},
+            headers={"authorization": f"Bearer {house.admin_token}", "idempotency-key": "same"},
+            timeout=10,
+        )
+        assert opened.status_code == 200 and "idempotent-replay" not in opened.headers
     hold = {"tenant": tenant.name, "end_user": "ada", "reason": "case 7"}
     made = house.admin("POST", "/api/v1/legal-holds", json=hold).json()["id"]
     assert tenant.erase(end_user="ada", dry_run=True) == {

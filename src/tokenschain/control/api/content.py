@@ -38,8 +38,10 @@ Setting = Annotated[
     RequestContext, Depends(Permission("content:write", Extent.TENANT, step_up=StepUp.ALWAYS))
 ]
 Opening = Annotated[
-    RequestContext, Depends(Permission("content:open", Extent.TENANT, step_up=StepUp.ALWAYS))
+    RequestContext,
+    Depends(Permission("content:open", Extent.TENANT, step_up=StepUp.ALWAYS, keeps_answer=False)),
 ]
+"""Words that erasure must reach are in no answer that is kept for an `Idempotency-Key`."""
 Erasing = Annotated[
     RequestContext, Depends(Permission("content:erase", Extent.TENANT, step_up=StepUp.ALWAYS))
 ]

@@ -407,6 +407,7 @@ class Permission:
         or_own: bool = False,
         step_up: StepUp | None = None,
         before_factor: bool = False,
+        keeps_answer: bool = True,
     ) -> None:
         """
         Args:
@@ -420,6 +421,8 @@ class Permission:
             step_up: when the actor has to show again all that signing in takes; the route asks.
             before_factor: whether it is for those, too, who have yet to set up the second factor
                 that is demanded of them.
+            keeps_answer: whether a POST that was done is answered again by its `Idempotency-Key`;
+                not where the answer must be nowhere else.
         """
         assert action is None or (action in ACTIONS and extent is not None), action
         assert not found_with or found_with in ACTIONS, found_with
@@ -430,6 +433,7 @@ class Permission:
         self.or_own = or_own
         self.step_up = step_up
         self.before_factor = before_factor
+        self.keeps_answer = keeps_answer
 
     def check_head(self, request: Request) -> None:
         """Refuse a long body before it is read: of who is not known, or may not do it whatever it
@@ -457,7 +461,7 @@ class Permission:
         context = context_of(request)
         token = None if bearer is None else bearer.credentials
         repetition = None
-        if idempotency_key and request.method == "POST":
+        if idempotency_key and request.method == "POST" and self.keeps_answer:
             whose = f"{token}\n{idempotency_key}"
             repetition = Repetition.of(request, context.sealer, whose)
 

@@ -36,6 +36,11 @@ Seeing = Annotated[RequestContext, Depends(Permission("moderation:read", Extent.
 Reviewing = Annotated[
     RequestContext, Depends(Permission("moderation:review", Extent.TENANT, "moderation:read"))
 ]
+Opening = Annotated[
+    RequestContext,
+    Depends(Permission("moderation:review", Extent.TENANT, "moderation:read", keeps_answer=False)),
+]
+"""What is shown is in no answer that is kept for an `Idempotency-Key`."""
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -190,7 +195,7 @@ def decide_cases(asked: Reviewing, wanted: CaseDecisions) -> Items[DecidedCase]:
 
 
 @router.post("/moderation-cases/{case_id}/open")
-def open_case(asked: Reviewing, case_id: str) -> Items[CaseText]:
+def open_case(asked: Opening, case_id: str) -> Items[CaseText]:
     """Read the texts of a case; that it was opened stands in the audit log."""
     tenant = _case(asked, case_id)["tenant"]
     texts = review_queue.texts_of(asked.db, asked.context.sealer, case_id)
