@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, delete, func, insert, or_, select, update
 
 from tokenschain.control import mails
 from tokenschain.control.identity import invitations, recovery_codes, roles, shares, tokens
@@ -205,12 +205,15 @@ def _remember(connection: Connection, user_id: str, rules: AccessSettings, now_s
     c = former_passwords.c
     row = get(connection, user_id)
     if rules.passwords_remembered and row is not None and row["password_hash"] is not None:
+        latest = connection.execute(
+            select(func.max(c.until_s)).where(c.user_id == user_id)
+        ).scalar()
         connection.execute(
             insert(former_passwords).values(
                 id=secrets.new_id("pwd"),
                 user_id=user_id,
                 password_hash=row["password_hash"],
-                until_s=now_s,
+                until_s=max(now_s, (latest or 0) + 1),  # in their order, also within a second
             )
         )
     kept = (
