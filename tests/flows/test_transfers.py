@@ -65,7 +65,7 @@ def test_people_whose_data_went_abroad_are_counted_once_a_year(stack: Stack) -> 
     until(lambda: reported(stack, "other")["calls"] == 4)
     stack.row_of(at_home)
     found = reported(stack, "other")
-    assert (found["people_in_year"], found["new_people"], found["unnamed_calls"]) == (2, 2, 1)
+    assert (found["end_users_in_year"], found["new_end_users"], found["unnamed_calls"]) == (2, 2, 1)
     assert (found["basis"], found["warning"], found["stopped"]) == ("count", False, False)
     assert sent_to(stack, last) == "abroad" and sent_to(stack, at_home) == "cn"
     # The person is nowhere in clear: neither in the journal nor in the database.
@@ -84,7 +84,7 @@ def test_a_tenant_that_reaches_its_limit_is_kept_inside(stack: Stack) -> None:
     assert "`tenant/acme`" in refused.json()["error"]["message"]
     assert ask(stack, key, "hello", "home").status_code == 200
     found = reported(stack, "acme")
-    assert found["stopped"] and found["warning"] and found["sensitive_people_in_year"] == 1
+    assert found["stopped"] and found["warning"] and found["sensitive_end_users_in_year"] == 1
     noted = stack.admin("GET", "/api/v1/audit?tenant=acme&action=transfers:stopped").json()["data"]
     assert [row["target"] for row in noted] == [noted[0]["target"]] and len(noted) == 1
     # Others go on.

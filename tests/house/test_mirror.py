@@ -309,6 +309,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/database/audit_tables.py": DECLARATIONS,
     "infra/config/audit.py": DECLARATIONS,
     "infra/config/crypto.py": DECLARATIONS,
+    "infra/config/mail.py": DECLARATIONS,
     "infra/config/key_store.py": "wiring/test_key_stores.py",
     "cli/doctor/crypto_check.py": "cli/test_doctor.py",
     "control/audit/bundle.py": "cli/test_audit_verify.py",

@@ -16,6 +16,7 @@ PLAIN = frozenset(
     [
         "a",
         "abilities",
+        "quorum",
         "above",
         "accept",
         "accepted",

@@ -16,7 +16,8 @@ from tokenschain.control.audit.egress_refusals import ACTION, AGAIN_S, EgressRef
 from tokenschain.core.log_events import silent
 from tokenschain.core.snapshot import Upstream
 from tokenschain.infra.config import Settings, SettingsError
-from tokenschain.infra.config.groups import DatabaseSettings, RedisSettings, SmtpSettings
+from tokenschain.infra.config.groups import DatabaseSettings, RedisSettings
+from tokenschain.infra.config.mail import SmtpSettings
 from tokenschain.infra.config.sovereignty import SovereigntySettings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import audit_events

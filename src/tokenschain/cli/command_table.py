@@ -179,8 +179,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("moderation freezes", "GET /moderation-freezes",
             "created_at_s tenant model reason created_by lifted_at_s id"),
     Command("compliance transfers", "GET /transfers",
-            "tenant month calls unnamed_calls people_in_year people_max sensitive_people_in_year "
-            "sensitive_people_max basis warning stopped"),
+            "tenant month calls unnamed_calls end_users_in_year end_users_max "
+            "sensitive_end_users_in_year sensitive_end_users_max basis warning stopped"),
     Command("moderation statistics", "GET /moderation/statistics",
             "day tenant action category engine language model calls findings upheld released"),
     Command("moderation suspensions", "GET /moderation-suspensions",

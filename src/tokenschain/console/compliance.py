@@ -17,7 +17,7 @@ WAIT_MAX_S = 20.0
 """Queries of a report look at the last segments of the audit log, and at all keys."""
 
 
-class BothLanguages(msgspec.Struct):
+class TwoLanguageText(msgspec.Struct):
     """A text in both languages."""
 
     en: str
@@ -37,7 +37,7 @@ class ControlLine(msgspec.Struct):
 
     id: str
     clause: str
-    asks: BothLanguages
+    asks: TwoLanguageText
     state: str
     gaps: list[GapLine]
     values: dict[str, object]
@@ -47,7 +47,7 @@ class ControlLine(msgspec.Struct):
 class ReportPage(msgspec.Struct):
     """A report."""
 
-    title: BothLanguages
+    title: TwoLanguageText
     source: str
     at_ms: int
     counts: dict[str, int]

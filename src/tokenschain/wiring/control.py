@@ -135,10 +135,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
     _follow(publisher, partial(_want_semantic, settings.semantic_wanted_path, report))
     lease_manager = LeaseManager(engine)
     vault = key_stores.vault(settings, suite)
-    archive = ResponseArchive(
-        engine, sealer, settings.database.response_ttl_s,
-        settings.database.response_bytes_per_tenant_max,
-    )  # fmt: skip
+    archive = _archive(settings, engine, sealer)
     signatures = Signatures(suite, internal, time.time)
     semantic = SemanticProcesses(settings.semantic_base_urls, signatures, egress.client())
     mail = _mail(settings, vault, report)
@@ -187,6 +184,13 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
         signatures,
         _single_sign_on(settings, egress, sealer, vault),
     ), _Running(publisher, settings_file, egress)
+
+
+def _archive(settings: Settings, engine: Engine, sealer: Sealer) -> ResponseArchive:
+    stored = settings.database
+    return ResponseArchive(
+        engine, sealer, stored.response_ttl_s, stored.response_bytes_per_tenant_max
+    )
 
 
 def _ledger(settings: Settings, engine: Engine) -> Ledger:

@@ -19,7 +19,7 @@ from tokenschain import __version__
 from tokenschain.control import gateways, revisions
 from tokenschain.control.audit import admin_log, cosigning, log
 from tokenschain.control.compliance import controls, evidence
-from tokenschain.control.compliance.evidence.finding import Facts, Finding
+from tokenschain.control.compliance.evidence.finding import PlatformFacts, QueryResult
 from tokenschain.control.identity import api_keys, separation
 from tokenschain.core.audit import witnessing
 from tokenschain.core.gateway_status import GatewayStatus, PackStatus, RefusedRevision
@@ -106,7 +106,7 @@ class House:
             cosigning.keep(db, note, log.checkpoint_of(note).size, line.strip())
 
     @contextmanager
-    def facts(self, plant: Callable[[Plot], None] | None = None) -> Iterator[Facts]:
+    def facts(self, plant: Callable[[Plot], None] | None = None) -> Iterator[PlatformFacts]:
         """What queries read, with something planted that is gone afterwards."""
         with self.house.engine.connect() as db, db.begin() as transaction:
             plot = Plot(self, SimpleNamespace(db=db, settings=self.settings,
@@ -114,7 +114,7 @@ class House:
             if plant is not None:
                 plant(plot)
             facts = plot.facts
-            yield Facts(facts.db, facts.settings, facts.snapshot, facts.now_s)
+            yield PlatformFacts(facts.db, facts.settings, facts.snapshot, facts.now_s)
             transaction.rollback()
 
 
@@ -367,12 +367,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(Sealed(made))
 
 
-def found(house: House, query: str, plant: Callable[[Plot], None] | None = None) -> Finding:
+def found(house: House, query: str, plant: Callable[[Plot], None] | None = None) -> QueryResult:
     with house.facts(plant) as facts:
         return evidence.run(query, facts)
 
 
-def codes(finding: Finding) -> set[str]:
+def codes(finding: QueryResult) -> set[str]:
     return {gap.code for gap in finding.gaps}
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api import invitations as invitations_api
 from tokenschain.control.identity import invitations
-from tokenschain.infra.config.groups import SmtpSettings
+from tokenschain.infra.config.mail import SmtpSettings
 
 PASSWORD = "correct horse battery"
 _numbers = itertools.count()

@@ -24,7 +24,7 @@ from tokenschain.control.billing import grants
 from tokenschain.control.identity import sign_ups
 from tokenschain.control.mails import Letter
 from tokenschain.core import call_record
-from tokenschain.infra.config.groups import SmtpSettings
+from tokenschain.infra.config.mail import SmtpSettings
 from tokenschain.infra.config.sign_in import SignUpSettings
 from tokenschain.infra.security.suite import Place, Sealable
 

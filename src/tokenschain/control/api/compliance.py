@@ -17,8 +17,8 @@ from tokenschain.control.api.context import AdminRoute, Permission, RequestConte
 from tokenschain.control.audit import log
 from tokenschain.control.compliance import controls, report
 from tokenschain.control.compliance.controls import STANDARDS, Standard
-from tokenschain.control.compliance.evidence.finding import Facts
-from tokenschain.control.compliance.results import Report
+from tokenschain.control.compliance.evidence.finding import PlatformFacts
+from tokenschain.control.compliance.results import ComplianceReport
 from tokenschain.control.identity import roles, separation
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.core.errors import ApiError
@@ -210,11 +210,11 @@ def download_report(asked: Auditing, standard: str) -> Response:
     return Response(found.tar, media_type="application/x-tar", headers=head)
 
 
-def _made(asked: RequestContext, standard: str) -> Report:
+def _made(asked: RequestContext, standard: str) -> ComplianceReport:
     asked.need(PLATFORM)
     if standard not in STANDARDS:
         known = ", ".join(STANDARDS)
         raise ApiError("not_found", f"There are reports of: {known}.", param="standard")
     context = asked.context
-    facts = Facts(asked.db, context.settings, context.publisher.snapshot, time.time())
+    facts = PlatformFacts(asked.db, context.settings, context.publisher.snapshot, time.time())
     return report.make(standard, facts)

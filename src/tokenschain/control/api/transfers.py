@@ -29,16 +29,16 @@ class Transfers(AnswerBody):
     unnamed_calls: int
     """Of those, calls without an end user (`safety_identifier`, `user`): nobody knows how many
     people they are about, and they are in none of the other counts."""
-    new_people: int
+    new_end_users: int
     """People whose data went abroad in this month for the first time in the year."""
-    people_in_year: int
+    end_users_in_year: int
     """Different end users since 1 January, in China."""
-    sensitive_people_in_year: int
+    sensitive_end_users_in_year: int
     """Of those, with data of `sovereignty.sensitive_classes`."""
     basis: Basis
     """See `sovereignty.transfer_basis`."""
-    people_max: int | None
-    sensitive_people_max: int | None
+    end_users_max: int | None
+    sensitive_end_users_max: int | None
     warning: bool
     """Whether four fifths of a limit are reached."""
     stopped: bool

@@ -21,8 +21,8 @@ from tokenschain import __version__
 from tokenschain.control.audit import log
 from tokenschain.control.compliance import controls, evidence, report_page
 from tokenschain.control.compliance.controls import Control, ControlList, Words
-from tokenschain.control.compliance.evidence.finding import Facts, Finding
-from tokenschain.control.compliance.results import ControlResult, FoundGap, Report, State
+from tokenschain.control.compliance.evidence.finding import PlatformFacts, QueryResult
+from tokenschain.control.compliance.results import ComplianceReport, ControlResult, FoundGap, State
 from tokenschain.core.audit import checkpoint
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
@@ -38,10 +38,10 @@ class Bundle(NamedTuple):
     manifest_digest: str
 
 
-def make(standard: str, facts: Facts, known: ControlList | None = None) -> Report:
+def make(standard: str, facts: PlatformFacts, known: ControlList | None = None) -> ComplianceReport:
     """Run the queries of a standard; each once, however many controls it answers."""
     known = known or controls.shipped()
-    found: dict[str, Finding] = {}
+    found: dict[str, QueryResult] = {}
     results = []
     for control in known.of(standard):
         if control.query and control.query not in found:
@@ -50,7 +50,7 @@ def make(standard: str, facts: Facts, known: ControlList | None = None) -> Repor
     note = log.latest_checkpoint(facts.db)
     info = known.standards[control.standard]
     counts: dict[State, int] = {"met": 0, "open": 0, "organizational": 0}
-    return Report(
+    return ComplianceReport(
         standard=standard,
         title=info.title,
         source=info.source,
@@ -62,7 +62,9 @@ def make(standard: str, facts: Facts, known: ControlList | None = None) -> Repor
     )
 
 
-def _result(control: Control, finding: Finding | None, words: Mapping[str, Words]) -> ControlResult:
+def _result(
+    control: Control, finding: QueryResult | None, words: Mapping[str, Words]
+) -> ControlResult:
     if finding is None:
         assert control.why is not None
         gaps = [FoundGap(control.status, control.why.en, control.why.zh)]
@@ -93,7 +95,7 @@ def _result(control: Control, finding: Finding | None, words: Mapping[str, Words
     )
 
 
-def bundle(report: Report, note: str | None, secret: NoteSecret, name: str) -> Bundle:
+def bundle(report: ComplianceReport, note: str | None, secret: NoteSecret, name: str) -> Bundle:
     """A report as a signed bundle.
 
     Args:

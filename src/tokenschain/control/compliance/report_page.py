@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from html import escape
 
-from tokenschain.control.compliance.results import ControlResult, Report
+from tokenschain.control.compliance.results import ComplianceReport, ControlResult
 
 _STATES = {
     "met": ("evidence found", "已有证据"),
@@ -33,7 +33,7 @@ _WHAT = (
 )
 
 
-def html_of(report: Report) -> str:
+def html_of(report: ComplianceReport) -> str:
     """The page."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(report.at_ms / 1e3 + 28_800))
     counts = " · ".join(

@@ -40,7 +40,7 @@ class ControlResult(msgspec.Struct, frozen=True):
     confidence: str
 
 
-class Report(msgspec.Struct, frozen=True):
+class ComplianceReport(msgspec.Struct, frozen=True):
     """What was found of one standard at one moment."""
 
     standard: str

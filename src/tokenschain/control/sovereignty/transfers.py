@@ -178,10 +178,10 @@ def report(
             {
                 "tenant": name, "month": month, "calls": int(row["calls"]),
                 "unnamed_calls": int(row["unnamed_calls"]),
-                "new_people": first_seen.get(name, 0),
-                "people_in_year": people, "sensitive_people_in_year": sensitive,
-                "basis": basis, "people_max": LIMITS[basis].people,
-                "sensitive_people_max": LIMITS[basis].sensitive,
+                "new_end_users": first_seen.get(name, 0),
+                "end_users_in_year": people, "sensitive_end_users_in_year": sensitive,
+                "basis": basis, "end_users_max": LIMITS[basis].people,
+                "sensitive_end_users_max": LIMITS[basis].sensitive,
                 "warning": is_near(LIMITS[basis], people, sensitive),
                 "stopped": f"tenant/{name}" in stopped,
             }

@@ -21,6 +21,7 @@ from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.config.audit import AuditSettings
 from tokenschain.infra.config.crypto import CryptoSettings
 from tokenschain.infra.config.key_store import KeyStoreSettings
+from tokenschain.infra.config.mail import AlertsSettings, SmtpSettings
 from tokenschain.infra.config.moderation import ModerationSettings
 from tokenschain.infra.config.server import ServerSettings
 from tokenschain.infra.config.sign_in import OidcSettings, SignUpSettings
@@ -428,43 +429,6 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
     ship_interval_s: Annotated[
         float, Meta(gt=0, description="Pause between two shipments to control, in seconds.")
     ] = 0.5
-
-
-class AlertsSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where alerts may be sent."""
-
-    networks: Annotated[
-        tuple[Network, ...],
-        Meta(
-            description="Private networks that alerts may be sent to, as `10.2.0.0/16`; public "
-            "addresses always may."
-        ),
-    ] = ()
-
-
-class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The mail server for alerts."""
-
-    host: Annotated[
-        str | None, Meta(description="Name of the mail server for alerts by e-mail.")
-    ] = None  # fmt: skip
-    port: Annotated[
-        int,
-        Meta(ge=1, le=65_535, description="Port of the mail server; 465 speaks TLS at once."),
-    ] = 587
-    user: Annotated[
-        str | None, Meta(description="Name to sign in to the mail server with.")
-    ] = None  # fmt: skip
-    password: Annotated[
-        Reference | None,
-        Meta(description="Where the password is: `env:NAME`, `file:PATH` or `sealed:NAME`."),
-    ] = None
-    sender: Annotated[str, Meta(description="Sender's address of alerts by e-mail.")] = (
-        "tokenschain@localhost"
-    )
-    tls: Annotated[
-        bool, Meta(description="Whether to insist on STARTTLS, or on TLS at port 465.")
-    ] = True  # fmt: skip
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):

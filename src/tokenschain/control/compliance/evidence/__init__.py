@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tokenschain.control.compliance.evidence import audit_log, machines, people, screening
-from tokenschain.control.compliance.evidence.finding import Facts, Finding, Query
+from tokenschain.control.compliance.evidence.finding import PlatformFacts, Query, QueryResult
 
 QUERIES: Mapping[str, Query] = {
     one.__name__: one
@@ -35,7 +35,7 @@ QUERIES: Mapping[str, Query] = {
 """By the name that `controls.yaml` has."""
 
 
-def run(name: str, facts: Facts) -> Finding:
+def run(name: str, facts: PlatformFacts) -> QueryResult:
     """What a query finds now.
 
     Raises:

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, select
 from tokenschain.control.audit import cosigning, log, reconciliation
 from tokenschain.control.compliance.evidence.finding import (
     KEPT_DAYS_MIN,
-    Facts,
-    Finding,
+    PlatformFacts,
+    QueryResult,
     gaps_if,
 )
 from tokenschain.core.audit import checkpoint, merkle, segment
@@ -33,11 +33,11 @@ RECONCILED_S = 3_600
 """The last full hour, of each report; `audit reconcile` compares a day."""
 
 
-def audit_is_sealed(facts: Facts) -> Finding:
+def audit_is_sealed(facts: PlatformFacts) -> QueryResult:
     """Until when the log is sealed."""
     size, last = log.size_of(facts.db), _last_header(facts.db)
     age_s = None if last is None else int(facts.now_s - last.until_ms / 1e3)
-    return Finding(
+    return QueryResult(
         {
             "sealing": facts.settings.audit.sealing,
             "segments": size,
@@ -60,17 +60,17 @@ def _last_header(db: Connection, size: int | None = None) -> segment.Header | No
     return segment.decode(found[0].header) if found else None
 
 
-def audit_verifies(facts: Facts) -> Finding:
+def audit_verifies(facts: PlatformFacts) -> QueryResult:
     """Whether the latest segments, the tree and the signature are what they say."""
     db, digest = facts.db, INTERNATIONAL.digest
     note = log.latest_checkpoint(db)
     if note is None:
-        return Finding({"segments_checked": 0}, gaps_if(True, "audit_empty"))
+        return QueryResult({"segments_checked": 0}, gaps_if(True, "audit_empty"))
     stated = log.checkpoint_of(note)
     first = max(0, stated.size - SEGMENTS_CHECKED)
     wrong = _first_wrong(digest, log.read_segments(db, first, stated.size))
     rooted = merkle.root(digest, stated.size, log.subtrees(db, digest)) == stated.root
-    return Finding(
+    return QueryResult(
         {"segments_checked": stated.size - first, "root_agrees": rooted, "log": stated.origin},
         [
             *gaps_if(wrong is not None, "audit_segment_wrong", segment=wrong or 0),
@@ -109,7 +109,7 @@ def _signed(settings: Settings, note: str, origin: str) -> bool:
     return False
 
 
-def witness_cosigns(facts: Facts) -> Finding:
+def witness_cosigns(facts: PlatformFacts) -> QueryResult:
     """Whether somebody else remembers the log."""
     wanted = len(facts.settings.audit.witnesses)
     latest = log.latest_checkpoint(facts.db)
@@ -117,7 +117,7 @@ def witness_cosigns(facts: Facts) -> Finding:
     note = cosigning.latest_cosigned(facts.db, origin)
     last = None if note is None else _last_header(facts.db, log.checkpoint_of(note).size)
     age_s = None if last is None else int(facts.now_s - last.until_ms / 1e3)
-    return Finding(
+    return QueryResult(
         {"witnesses": wanted, "cosigned_until_ms": None if last is None else last.until_ms},
         [
             *gaps_if(not wanted, "no_witness"),
@@ -130,14 +130,14 @@ def witness_cosigns(facts: Facts) -> Finding:
     )
 
 
-def audit_reconciles(facts: Facts) -> Finding:
+def audit_reconciles(facts: PlatformFacts) -> QueryResult:
     """Whether each call of the last full hour is in the log and in the ledger, and the same."""
     until_ms = int(facts.now_s // RECONCILED_S * RECONCILED_S * 1_000)
     found = reconciliation.compare(
         facts.db, INTERNATIONAL.digest, until_ms - RECONCILED_S * 1_000, until_ms
     )
     wrong = sum(count for kind, count in found.counts.items() if kind != "rerated")
-    return Finding(
+    return QueryResult(
         {
             "from_ms": found.from_ms,
             "until_ms": found.until_ms,
@@ -149,25 +149,25 @@ def audit_reconciles(facts: Facts) -> Finding:
     )
 
 
-def records_kept(facts: Facts) -> Finding:
+def records_kept(facts: PlatformFacts) -> QueryResult:
     """How long records of calls are kept."""
     days = facts.settings.database.ledger_days
-    return Finding(
+    return QueryResult(
         {"ledger_days": days, "days_min": KEPT_DAYS_MIN},
         gaps_if(days < KEPT_DAYS_MIN, "records_kept_short", days=days, least=KEPT_DAYS_MIN),
     )
 
 
-def handing_over_kept(facts: Facts) -> Finding:
+def handing_over_kept(facts: PlatformFacts) -> QueryResult:
     """How long it is kept what was handed to whom, where calls hold personal information."""
     days = facts.settings.database.ledger_days
-    return Finding(
+    return QueryResult(
         {"ledger_days": days, "days_min": HANDED_OVER_DAYS_MIN},
         gaps_if(days < HANDED_OVER_DAYS_MIN, "handing_over_short", days=days),
     )
 
 
-def records_entered(facts: Facts) -> Finding:
+def records_entered(facts: PlatformFacts) -> QueryResult:
     """Whether call records wait that nobody could read."""
     count = facts.db.execute(select(func.count()).select_from(rejected_records)).scalar_one()
-    return Finding({"set_aside": count}, gaps_if(count > 0, "records_set_aside", count=count))
+    return QueryResult({"set_aside": count}, gaps_if(count > 0, "records_set_aside", count=count))

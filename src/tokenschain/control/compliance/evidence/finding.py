@@ -27,14 +27,14 @@ class Gap(NamedTuple):
     values: Mapping[str, str | int]
 
 
-class Finding(NamedTuple):
+class QueryResult(NamedTuple):
     """What a query found."""
 
     values: Mapping[str, Value]
     gaps: Sequence[Gap] = ()
 
 
-class Facts(NamedTuple):
+class PlatformFacts(NamedTuple):
     """What queries read."""
 
     db: Connection
@@ -43,7 +43,7 @@ class Facts(NamedTuple):
     now_s: float
 
 
-Query = Callable[[Facts], Finding]
+Query = Callable[[PlatformFacts], QueryResult]
 
 
 def gaps_if(missing: object, code: str, **values: str | int) -> list[Gap]:

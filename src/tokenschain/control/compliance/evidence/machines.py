@@ -13,8 +13,8 @@ from tokenschain import __version__
 from tokenschain.control import gateways, revisions
 from tokenschain.control.audit import admin_log
 from tokenschain.control.compliance.evidence.finding import (
-    Facts,
-    Finding,
+    PlatformFacts,
+    QueryResult,
     gaps_if,
     named,
 )
@@ -31,13 +31,13 @@ CLOCK_APART_MAX_S = 180.0
 _REFERENCES = ("env:", "file:", "sealed:", "stored:")
 
 
-def versions(facts: Facts) -> Finding:
+def versions(facts: PlatformFacts) -> QueryResult:
     """Which program and which schema runs where."""
     seen = gateways.seen(facts.db)
     schema = database.schema_version(facts.db)
     others = {one.status.name for one in seen if one.status.version != __version__}
     behind = {one.status.name for one in seen if one.status.refused is not None}
-    return Finding(
+    return QueryResult(
         {
             "control": __version__,
             "gateways": len(seen),
@@ -53,14 +53,14 @@ def versions(facts: Facts) -> Finding:
     )
 
 
-def started_as_installed(facts: Facts) -> Finding:
+def started_as_installed(facts: PlatformFacts) -> QueryResult:
     """Whether control runs the files that were installed, and the settings file of its start."""
     found = admin_log.latest(facts.db, admin_log.BOOT)
     if found is None:
-        return Finding({}, gaps_if(True, "boot_not_noted"))
+        return QueryResult({}, gaps_if(True, "boot_not_noted"))
     boot = msgspec.convert(found, _Boot)
     drifted = boot.settings_file != boot_manifest.digest_of(config.config_file())
-    return Finding(
+    return QueryResult(
         {"version": boot.version, "files": boot.files, "record": boot.record},
         [
             *gaps_if(not boot.files, "files_unlisted"),
@@ -80,14 +80,14 @@ class _Boot(msgspec.Struct, frozen=True):
     settings_file: str
 
 
-def transport_encrypted(facts: Facts) -> Finding:
+def transport_encrypted(facts: PlatformFacts) -> QueryResult:
     """Which ways lead through a network without encryption."""
     settings = facts.settings
     public = settings.control.public_url or settings.control_base_url
     gateway = settings.control.gateway_url or settings.gateway_base_url
     plain = {one.id for one in facts.snapshot.upstreams.values() if _is_plain(one.base_url)}
     redis = settings.redis.url or ""
-    return Finding(
+    return QueryResult(
         {
             "console": _without_user(public),
             "gateway": _without_user(gateway),
@@ -131,7 +131,7 @@ def _without_user(url: str) -> str:
     return f"{found.scheme}://{found.hostname or ''}"
 
 
-def secrets_sealed(facts: Facts) -> Finding:
+def secrets_sealed(facts: PlatformFacts) -> QueryResult:
     """Whether secrets lie open: in files, in settings, in the configuration."""
     settings = facts.settings
     paths = (settings.master_key_path, settings.internal_secret_path, settings.audit_key_path,
@@ -157,7 +157,7 @@ def secrets_sealed(facts: Facts) -> Finding:
         and "@" in one.value
         and ":" in one.value.split("//", 1)[-1].split("@", 1)[0]
     }
-    return Finding(
+    return QueryResult(
         {"files_checked": len(paths), "upstreams": len(facts.snapshot.upstreams)},
         [
             *gaps_if(opened, "secret_file_open", who=named(opened)),
@@ -167,20 +167,20 @@ def secrets_sealed(facts: Facts) -> Finding:
     )
 
 
-def algorithms_tested(facts: Facts) -> Finding:
+def algorithms_tested(facts: PlatformFacts) -> QueryResult:
     """Whether the algorithms give the answers of their standards, now."""
     suite = suite_named(facts.settings.crypto.suite)
     found = [*self_test.known_answers(suite)]
     if suite is not INTERNATIONAL:
         found += self_test.known_answers(INTERNATIONAL)
     failed = {one.algorithm for one in found if not one.passed}
-    return Finding(
+    return QueryResult(
         {"suite": suite.name, "tested": [one.algorithm for one in found]},
         gaps_if(failed, "algorithm_fails", who=named(failed)),
     )
 
 
-def national_algorithms(facts: Facts) -> Finding:
+def national_algorithms(facts: PlatformFacts) -> QueryResult:
     """What is protected by which algorithm."""
     found = inventory(facts.settings)
     other = {
@@ -190,7 +190,7 @@ def national_algorithms(facts: Facts) -> Finding:
     }
     unknown = {one.what for one in found if one.algorithm in ("unknown", "of an earlier version")}
     suite = facts.settings.crypto.suite
-    return Finding(
+    return QueryResult(
         {"suite": suite, "protected": [f"{one.what}: {one.algorithm}" for one in found]},
         [
             *gaps_if(suite_named(suite) is not GM, "suite_international"),
@@ -202,27 +202,27 @@ def national_algorithms(facts: Facts) -> Finding:
     )
 
 
-def stored_sealed(facts: Facts) -> Finding:
+def stored_sealed(facts: PlatformFacts) -> QueryResult:
     """What lies sealed in the database, and whether all of it can be read."""
     found = inventory(facts.settings)
     unknown = {one.what for one in found if one.algorithm in ("unknown", "of an earlier version")}
-    return Finding(
+    return QueryResult(
         {"protected": [f"{one.what}: {one.algorithm} x {one.rows}" for one in found if one.rows]},
         gaps_if(unknown, "rows_unreadable", who=named(unknown)),
     )
 
 
-def alerts_reach(facts: Facts) -> Finding:
+def alerts_reach(facts: PlatformFacts) -> QueryResult:
     """Whether alerts of the platform reach somebody."""
     query = select(func.count()).where(
         or_(alert_targets.c.tenant == PLATFORM, alert_targets.c.tenant == ""),
         alert_targets.c.confirmed_at_s.is_not(None),
     )
     count = facts.db.execute(query).scalar_one()
-    return Finding({"targets": count}, gaps_if(not count, "nobody_alerted"))
+    return QueryResult({"targets": count}, gaps_if(not count, "nobody_alerted"))
 
 
-def clock_agrees(facts: Facts) -> Finding:
+def clock_agrees(facts: PlatformFacts) -> QueryResult:
     """Whether control's and the database's clocks agree, and those of gateways."""
     theirs = database.unix_time(facts.db)
     apart = 0.0 if theirs is None else abs(theirs - time.time())
@@ -231,7 +231,7 @@ def clock_agrees(facts: Facts) -> Finding:
         for one in gateways.seen(facts.db)
         if abs(one.seen_s - one.status.at_s) > CLOCK_APART_MAX_S
     }
-    return Finding(
+    return QueryResult(
         {"database_apart_s": round(apart, 3)},
         [
             *gaps_if(apart > 2.0, "clock_apart", who="database"),

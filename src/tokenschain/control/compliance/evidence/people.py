@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, or_, select
 from tokenschain.control import revisions
 from tokenschain.control.compliance.evidence.finding import (
     DAY_S,
-    Facts,
-    Finding,
+    PlatformFacts,
+    QueryResult,
     gaps_if,
     named,
 )
@@ -22,8 +22,7 @@ from tokenschain.control.identity import (
     separation,
 )
 from tokenschain.control.identity.approvals import Operation
-from tokenschain.core.limits import Budget, Rate, subject_of
-from tokenschain.core.limits import Facts as LimitFacts
+from tokenschain.core.limits import Budget, Facts, Rate, subject_of
 from tokenschain.core.tenancy import PLATFORM, is_power_over_accounts
 from tokenschain.infra.database.tables import api_keys as key_rows
 from tokenschain.infra.database.tables import audit_events
@@ -37,7 +36,7 @@ OWNERS_MAX = 3
 KEY_DAYS_MAX = 400
 
 
-def second_factors(facts: Facts) -> Finding:
+def second_factors(facts: PlatformFacts) -> QueryResult:
     """Who signs in by a password alone."""
     query = select(user_rows.c.id, user_rows.c.totp_sealed.is_(None)).where(
         user_rows.c.kind == "user",
@@ -47,7 +46,7 @@ def second_factors(facts: Facts) -> Finding:
     people = {user_id: bool(lacks) for user_id, lacks in facts.db.execute(query)}
     lacking = {user_id for user_id, lacks in people.items() if lacks}
     administrators = _administrators(facts.db) & lacking
-    return Finding(
+    return QueryResult(
         {
             "people_with_password": len(people),
             "with_second_factor": len(people) - len(lacking),
@@ -77,10 +76,10 @@ def _administrators(db: Connection) -> set[str]:
     }
 
 
-def password_rules(facts: Facts) -> Finding:
+def password_rules(facts: PlatformFacts) -> QueryResult:
     """How passwords are chosen, renewed and stored."""
     rules = facts.settings.access
-    return Finding(
+    return QueryResult(
         {
             "characters_min": rules.password_characters_min,
             "remembered": rules.passwords_remembered,
@@ -94,9 +93,9 @@ def password_rules(facts: Facts) -> Finding:
     )
 
 
-def lockout(facts: Facts) -> Finding:
+def lockout(facts: PlatformFacts) -> QueryResult:
     """How often a password may be guessed."""
-    return Finding(
+    return QueryResult(
         {
             "tries_before_delay": login_throttle.FREE_TRIES,
             "delays_s": [*map(str, login_throttle.DELAYS_S), str(login_throttle.DELAY_MAX_S)],
@@ -106,7 +105,7 @@ def lockout(facts: Facts) -> Finding:
     )
 
 
-def _events(facts: Facts, actions: Sequence[str], days: int) -> int:
+def _events(facts: PlatformFacts, actions: Sequence[str], days: int) -> int:
     query = (
         select(func.count())
         .select_from(audit_events)
@@ -118,7 +117,7 @@ def _events(facts: Facts, actions: Sequence[str], days: int) -> int:
     return int(facts.db.execute(query).scalar_one())
 
 
-def sessions(facts: Facts) -> Finding:
+def sessions(facts: PlatformFacts) -> QueryResult:
     """How long sessions last."""
     c, rules = token_rows.c, facts.settings.access
     query = (
@@ -128,7 +127,7 @@ def sessions(facts: Facts) -> Finding:
     )
     count, found = facts.db.execute(query).one()
     longest = found or 0
-    return Finding(
+    return QueryResult(
         {
             "open": count,
             "longest_s": longest,
@@ -144,7 +143,7 @@ def sessions(facts: Facts) -> Finding:
     )
 
 
-def standing_accounts(facts: Facts) -> Finding:
+def standing_accounts(facts: PlatformFacts) -> QueryResult:
     """Accounts that are nobody's own, and those that nobody uses."""
     shared = revisions.get_meta(facts.db, api_keys.ADMIN_HASH) is not None
     has_people = roles.has_person(facts.db)
@@ -160,7 +159,7 @@ def standing_accounts(facts: Facts) -> Finding:
             )
         ).scalars()
     )
-    return Finding(
+    return QueryResult(
         {"admin_token": shared, "people_of_the_platform": has_people, "unused": len(unused)},
         [
             *gaps_if(shared and has_people, "admin_token_in_use"),
@@ -169,7 +168,7 @@ def standing_accounts(facts: Facts) -> Finding:
     )
 
 
-def owners_few(facts: Facts) -> Finding:
+def owners_few(facts: PlatformFacts) -> QueryResult:
     """How many people may do everything on the platform."""
     query = (
         select(binding_rows.c.user_id)
@@ -182,17 +181,17 @@ def owners_few(facts: Facts) -> Finding:
         .distinct()
     )
     found = set(facts.db.execute(query).scalars())
-    return Finding(
+    return QueryResult(
         {"owners": len(found)},
         gaps_if(len(found) > OWNERS_MAX, "owners_many", count=len(found), most=OWNERS_MAX),
     )
 
 
-def powers_apart(facts: Facts) -> Finding:
+def powers_apart(facts: PlatformFacts) -> QueryResult:
     """Whether system, security and audit administrators are different people."""
     kept = separation.is_on(facts.db)
     held = roles.holders_of_several_duties(facts.db)
-    return Finding(
+    return QueryResult(
         {"kept_apart": kept, "holders_of_several": len(held)},
         [
             *gaps_if(not kept, "powers_together"),
@@ -201,17 +200,17 @@ def powers_apart(facts: Facts) -> Finding:
     )
 
 
-def second_person(facts: Facts) -> Finding:
+def second_person(facts: PlatformFacts) -> QueryResult:
     """Which acts take a second person."""
     asked = facts.settings.control.second_person_for
     lacking = set(get_args(Operation)) - set(asked)
-    return Finding(
+    return QueryResult(
         {"taken_by_two": sorted(asked), "within_hours": facts.settings.control.second_person_hours},
         gaps_if(lacking, "second_person_not_asked", who=named(lacking)),
     )
 
 
-def keys_bounded(facts: Facts) -> Finding:
+def keys_bounded(facts: PlatformFacts) -> QueryResult:
     """Whether each API key ends one day, and has a limit."""
     rows = facts.db.execute(
         select(key_rows).where(
@@ -229,12 +228,12 @@ def keys_bounded(facts: Facts) -> Finding:
         row.id
         for row in rows
         if not any(
-            subject_of(one, LimitFacts(row.tenant, row.account, row.project, row.environment,
+            subject_of(one, Facts(row.tenant, row.account, row.project, row.environment,
                                        row.id, one.match.model)) is not None
             for one in limits
         )
     }  # fmt: skip
-    return Finding(
+    return QueryResult(
         {"keys": len(rows), "limits": len(limits), "stored_as": "digest"},
         [
             *gaps_if(endless, "keys_without_end", count=len(endless), who=named(endless)),

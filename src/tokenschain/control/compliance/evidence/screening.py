@@ -8,9 +8,9 @@ from tokenschain.control import gateways
 from tokenschain.control.compliance.evidence.finding import (
     DAY_S,
     KEPT_DAYS_MIN,
-    Facts,
-    Finding,
     Gap,
+    PlatformFacts,
+    QueryResult,
     gaps_if,
     named,
 )
@@ -25,7 +25,7 @@ _SENSITIVE = (DataKind.RESIDENT_ID, DataKind.BANK_CARD, DataKind.MOBILE)
 _ABROAD = ("abroad", "")
 
 
-def _public(facts: Facts) -> dict[str, ModerationPolicy]:
+def _public(facts: PlatformFacts) -> dict[str, ModerationPolicy]:
     """Policies in force for the public."""
     return {
         name: one
@@ -35,17 +35,17 @@ def _public(facts: Facts) -> dict[str, ModerationPolicy]:
 
 
 def _wrong_policies(
-    facts: Facts, code: str, is_wrong: Callable[[ModerationPolicy], bool]
+    facts: PlatformFacts, code: str, is_wrong: Callable[[ModerationPolicy], bool]
 ) -> list[Gap]:
     wrong = {name for name, one in _public(facts).items() if is_wrong(one)}
     return gaps_if(wrong, code, who=named(wrong))
 
 
-def moderation_in_force(facts: Facts) -> Finding:
+def moderation_in_force(facts: PlatformFacts) -> QueryResult:
     """Whether what the public asks and is answered is screened."""
     found = _public(facts)
     everywhere = any(one.scope == "*" for one in found.values())
-    return Finding(
+    return QueryResult(
         {"policies": len(facts.snapshot.moderation), "active_for_the_public": sorted(found)},
         [
             *gaps_if(not everywhere, "no_policy_for_all"),
@@ -55,17 +55,17 @@ def moderation_in_force(facts: Facts) -> Finding:
     )
 
 
-def moderation_fails_closed(facts: Facts) -> Finding:
+def moderation_fails_closed(facts: PlatformFacts) -> QueryResult:
     """What an engine without a verdict means for the public."""
-    return Finding(
+    return QueryResult(
         {"active_for_the_public": sorted(_public(facts))},
         _wrong_policies(facts, "public_fails_open", lambda policy: not policy.fails_closed),
     )
 
 
-def engines_asked(facts: Facts) -> Finding:
+def engines_asked(facts: PlatformFacts) -> QueryResult:
     """Whether somebody besides the local rules screens what the public is answered."""
-    return Finding(
+    return QueryResult(
         {"configured": sorted(facts.settings.moderation.engines)},
         _wrong_policies(
             facts, "no_engine", lambda policy: not policy.engines and policy.classifier is None
@@ -73,27 +73,27 @@ def engines_asked(facts: Facts) -> Finding:
     )
 
 
-def offenders_suspended(facts: Facts) -> Finding:
+def offenders_suspended(facts: PlatformFacts) -> QueryResult:
     """Whether end users are suspended who ask again and again for what is blocked."""
-    return Finding(
+    return QueryResult(
         {"suspended": sum(map(len, facts.snapshot.suspended.values()))},
         _wrong_policies(facts, "offenders_go_on", lambda policy: policy.offenders is None),
     )
 
 
-def media_screened(facts: Facts) -> Finding:
+def media_screened(facts: PlatformFacts) -> QueryResult:
     """Whether pictures that nothing has screened pass."""
-    return Finding({}, _wrong_policies(facts, "media_passes", lambda one: one.media == "pass"))
+    return QueryResult({}, _wrong_policies(facts, "media_passes", lambda one: one.media == "pass"))
 
 
-def keyword_packs(facts: Facts) -> Finding:
+def keyword_packs(facts: PlatformFacts) -> QueryResult:
     """The keyword library of each gateway: how large, how fresh, what has expired."""
     seen = [one.status for one in gateways.seen(facts.db)]
     packs = [pack for status in seen for pack in status.packs]
     stale = {one.name for one in packs if facts.now_s - one.renewed_s > PACKS_FRESH_S}
     expired = {one.name for one in packs if one.expired}
     missing = max((status.words_missing for status in seen), default=0)
-    return Finding(
+    return QueryResult(
         {
             "packs": sorted({f"{one.name} {one.version}" for one in packs}),
             "words": max((sum(p.words for p in status.packs) for status in seen), default=0),
@@ -107,20 +107,20 @@ def keyword_packs(facts: Facts) -> Finding:
     )
 
 
-def packs_signed(facts: Facts) -> Finding:
+def packs_signed(facts: PlatformFacts) -> QueryResult:
     """Whose signature keyword packs need."""
     keys = len(facts.settings.moderation.pack_keys)
-    return Finding({"keys": keys}, gaps_if(not keys, "packs_unsigned"))
+    return QueryResult({"keys": keys}, gaps_if(not keys, "packs_unsigned"))
 
 
-def review_in_time(facts: Facts) -> Finding:
+def review_in_time(facts: PlatformFacts) -> QueryResult:
     """Whether people decide what was put before them."""
     found = review_queue.counts(facts.db, None, int(facts.now_s))
     late = found["overdue"]
-    return Finding(dict(found), gaps_if(late > 0, "reviews_overdue", count=late))
+    return QueryResult(dict(found), gaps_if(late > 0, "reviews_overdue", count=late))
 
 
-def personal_data_kept_in(facts: Facts) -> Finding:
+def personal_data_kept_in(facts: PlatformFacts) -> QueryResult:
     """Whether identity cards, bank cards and mobile numbers reach upstreams as they are."""
 
     def passes(policy: ModerationPolicy) -> bool:
@@ -128,7 +128,7 @@ def personal_data_kept_in(facts: Facts) -> Finding:
 
     found = {n: p for n, p in facts.snapshot.moderation.items() if p.state == "active"}
     wrong = {name for name, one in found.items() if passes(one)}
-    return Finding(
+    return QueryResult(
         {"policies": sorted(found)},
         [
             *gaps_if(not found, "no_policy_for_all"),
@@ -137,23 +137,23 @@ def personal_data_kept_in(facts: Facts) -> Finding:
     )
 
 
-def texts_kept(facts: Facts) -> Finding:
+def texts_kept(facts: PlatformFacts) -> QueryResult:
     """Which texts of calls are kept, and for how long."""
     keeping = sorted(name for name, one in facts.snapshot.moderation.items() if one.keep_texts)
     days = facts.settings.database.response_ttl_s // DAY_S
-    return Finding(
+    return QueryResult(
         {"policies_that_keep": keeping, "stored_responses_days": days},
         gaps_if(days > KEPT_DAYS_MIN, "responses_kept_long", days=days),
     )
 
 
-def data_stays(facts: Facts) -> Finding:
+def data_stays(facts: PlatformFacts) -> QueryResult:
     """Whether calls can leave the country."""
     routing, mode = facts.snapshot.routing, facts.settings.sovereignty.mode
     allowed = routing.residency.get("*")
     abroad = {one.id for one in facts.snapshot.upstreams.values() if (one.zone or "") in _ABROAD}
     bounded = mode != NONE or (allowed is not None and "abroad" not in allowed)
-    return Finding(
+    return QueryResult(
         {
             "mode": mode,
             "rule_for_all": list(allowed or ()),
@@ -166,11 +166,11 @@ def data_stays(facts: Facts) -> Finding:
     )
 
 
-def models_filed(facts: Facts) -> Finding:
+def models_filed(facts: PlatformFacts) -> QueryResult:
     """Whether the public is answered by models with a filing number alone."""
     chat = {name for name, route in facts.snapshot.models.items() if route.kind == "chat"}
     without = chat - facts.snapshot.filings.keys()
-    return Finding(
+    return QueryResult(
         {"models": len(chat), "with_number": len(chat) - len(without)},
         [
             *_wrong_policies(facts, "filing_not_required", lambda one: not one.require_filed),
@@ -179,11 +179,11 @@ def models_filed(facts: Facts) -> Finding:
     )
 
 
-def answers_labelled(facts: Facts) -> Finding:
+def answers_labelled(facts: PlatformFacts) -> QueryResult:
     """Whether answers say that AI made them, in their text."""
     rule = facts.snapshot.labels.get("*")
     without = {scope for scope, one in facts.snapshot.labels.items() if one.explicit == "none"}
-    return Finding(
+    return QueryResult(
         {"rules": len(facts.snapshot.labels), "of_all": "" if rule is None else rule.explicit},
         [
             *gaps_if(rule is None, "answers_unlabelled"),
@@ -192,12 +192,12 @@ def answers_labelled(facts: Facts) -> Finding:
     )
 
 
-def metadata_labelled(facts: Facts) -> Finding:
+def metadata_labelled(facts: PlatformFacts) -> QueryResult:
     """Whether answers carry the label's metadata, with the code of who offers the service."""
     rule = facts.snapshot.labels.get("*")
     off = rule is None or rule.implicit == "off"
     nameless = rule is not None and not rule.producer
-    return Finding(
+    return QueryResult(
         {"of_all": "" if rule is None else rule.implicit},
         [*gaps_if(off, "metadata_off"), *gaps_if(nameless, "producer_unknown")],
     )
