@@ -243,6 +243,9 @@ def test_the_columns_of_the_ledger_are_as_wide_as_the_bounds() -> None:
     texts = {name for name, hint in get_type_hints(AttemptRecord).items() if hint is str}
     assert texts == set(call_record.ATTEMPT_CHARACTERS_MAX)
     for name, width in call_record.CHARACTERS_MAX.items():
+        if name not in ledger.c:
+            assert name == "subject", "a digest of the end user is for the audit log alone"
+            continue
         kind = ledger.c[name].type
         assert isinstance(kind, String) and kind.length in (width, None), name
 
