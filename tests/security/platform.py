@@ -137,7 +137,12 @@ def platform(folder: Path, oidc: Any = None, database: str | None = None) -> Ite
     db.migrate(engine)
     snapshot = Snapshot("", {}, {})
     publisher: Any = SimpleNamespace(
-        snapshot=snapshot, health={}, engine_metrics={}, revision=1, database_up=True
+        snapshot=snapshot,
+        health={},
+        engine_metrics={},
+        revision=1,
+        database_up=True,
+        shared_secrets=("internal",),
     )
     often = ControlSettings(configuration_changes_per_minute_max=100_000)  # as tests change it
     settings = Settings(data_dir=folder, control=often)

@@ -41,6 +41,7 @@ def theirs(house: Platform) -> dict[str, str]:
     house.app.state.context.ledger.ingest([call_record.encode(call)])
     silence = {"tenant": "beta", "expires_at_s": int(time.time()) + 3_600, "reason": "load test"}
     freeze = {"tenant": "beta", "model": "m", "reason": "incident"}
+    asked = {"tenant": "beta", "kind": "access", "end_user": "user-1"}
     deposit = boss("POST", "/wallets/beta/deposits", {"amount": "5", "reference": "bank"})
     return {
         "unit_id": house.unit("tenant", "beta", "beta"),
@@ -54,6 +55,8 @@ def theirs(house: Platform) -> dict[str, str]:
         "silence_id": boss("POST", "/alert-silences", silence).json()["id"],
         "freeze_id": boss("POST", "/moderation-freezes", freeze).json()["id"],
         "approval_id": waiting_approvals.ask(house, "beta"),
+        "incident_id": boss("POST", "/incidents", {"tenant": "beta", "title": "t"}).json()["id"],
+        "request_id": boss("POST", "/subject-requests", asked).json()["id"],
         "proposal_id": moderation_cases.propose(house, "beta"),
         "suspension_id": moderation_cases.suspend(house, "beta"),
         "case_id": moderation_cases.enter(house, "beta"),

@@ -233,6 +233,14 @@ def _erasure() -> dict[str, Any]:
     return {"tenant": "acme", "end_user": "ada", "reason": "test"}
 
 
+def _incident() -> dict[str, Any]:
+    return {"tenant": "acme", "title": "test", "severity": "larger"}
+
+
+def _subject_request() -> dict[str, Any]:
+    return {"tenant": "acme", "kind": "access", "end_user": f"user-{next(_numbers)}"}
+
+
 def _role(house: House) -> str:
     name = f"made-{next(_numbers)}"
     house.made(f"/roles/acme/{name}", {"permissions": ["users:write"]}, "PUT")
@@ -285,6 +293,8 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "silence_id": lambda house: str(house.made("/alert-silences", _silence())["id"]),
     "freeze_id": lambda house: str(house.made("/moderation-freezes", _freeze())["id"]),
     "approval_id": lambda house: waiting_approvals.ask(house.platform, "acme"),
+    "incident_id": lambda house: str(house.made("/incidents", _incident())["id"]),
+    "request_id": lambda house: str(house.made("/subject-requests", _subject_request())["id"]),
     "proposal_id": lambda house: moderation_cases.propose(house.platform, "acme"),
     "suspension_id": lambda house: moderation_cases.suspend(house.platform, "acme"),
     "case_id": lambda house: moderation_cases.enter(house.platform, "acme"),
@@ -339,6 +349,11 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "PUT /compliance/separation": lambda: {"on": False},
     "POST /approvals/{approval_id}/approve": dict,
     "POST /approvals/{approval_id}/reject": dict,
+    "POST /incidents": _incident,
+    "PATCH /incidents/{incident_id}": lambda: {"note": "seen"},
+    "POST /incidents/{incident_id}/report": lambda: {"reported_to": "the office"},
+    "POST /subject-requests": _subject_request,
+    "POST /subject-requests/{request_id}/decide": lambda: {"decision": "done", "reason": "sent"},
     "POST /moderation-freezes/{freeze_id}/lift": lambda: None,
     "POST /moderation-cases/{case_id}/proposals": lambda: {"kind": "word", "word": "test"},
     "POST /moderation-proposals/{proposal_id}/decide": lambda: {"accept": True, "reason": "test"},

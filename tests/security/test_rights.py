@@ -79,6 +79,10 @@ def found(house: Platform) -> None:
         freeze = {"tenant": tenant, "model": "frozen", "reason": "incident"}
         assert boss("POST", "/moderation-freezes", freeze).status_code == 201
         waiting_approvals.ask(house, tenant)
+        opened = boss("POST", "/incidents", {"tenant": tenant, "title": "t", "severity": "major"})
+        assert opened.status_code == 201
+        asked = {"tenant": tenant, "kind": "deletion", "end_user": "user-1"}
+        assert boss("POST", "/subject-requests", asked).status_code == 201
         silence = {"tenant": tenant, "expires_at_s": int(time.time()) + 3_600, "reason": "test"}
         assert boss("POST", "/alert-silences", silence).status_code == 201
         fields: dict[str, Any] = {"tenant": tenant, "project": "p1", "cache_key": "ab" * 16}
@@ -402,6 +406,10 @@ OWNED = (
     "select * from moderation_freezes where tenant in ('', 'beta')",
     "select * from approvals where tenant in ('*', 'beta')",
     "select * from meta where name = 'separation_of_powers'",
+    "select * from incidents where tenant in ('', 'beta')",
+    "select * from incident_events where incident_id in "
+    "(select id from incidents where tenant in ('', 'beta'))",
+    "select * from subject_requests where tenant = 'beta'",
     "select * from end_user_suspensions where tenant = 'beta'",
     "select * from moderation_proposals where tenant = 'beta'",
     "select * from content_policies where tenant in ('', 'beta')",
@@ -426,6 +434,8 @@ OF_NO_MODEL = (
     "select * from moderation_cases",
     "select * from moderation_freezes",
     "select * from approvals",
+    "select * from incidents",
+    "select * from subject_requests",
     "select * from end_user_suspensions",
     "select * from moderation_proposals",
     "select * from content_policies",
@@ -481,6 +491,8 @@ class Intruder:
             "target": [row[0] for row in house.rows("select id from alert_targets")],
             "alert": [row[0] for row in house.rows("select id from alerts")],
             "silence": [row[0] for row in house.rows("select id from alert_silences")],
+            "incident": [row[0] for row in house.rows("select id from incidents")],
+            "request": [row[0] for row in house.rows("select id from subject_requests")],
             "freeze": [row[0] for row in house.rows("select id from moderation_freezes")],
             "approval": [row[0] for row in house.rows("select id from approvals")],
             "proposal": [row[0] for row in house.rows("select id from moderation_proposals")],
@@ -641,6 +653,13 @@ class Intruder:
             ("PUT", "/compliance/separation", {"on": pick([True, False])}),
             ("POST", f"/approvals/{pick(ids['approval'])}/approve", {}),
             ("POST", f"/approvals/{pick(ids['approval'])}/reject", {"reason": "mine"}),
+            ("POST", "/incidents", {"tenant": pick(["", "acme", "beta"]), "title": "mine"}),
+            ("PATCH", f"/incidents/{pick(ids['incident'])}", {"note": "mine"}),
+            ("POST", f"/incidents/{pick(ids['incident'])}/report", {"reported_to": "mine"}),
+            ("POST", "/subject-requests", {"tenant": pick(["acme", "beta"]), "kind": "copy",
+                                           "end_user": "mine"}),
+            ("POST", f"/subject-requests/{pick(ids['request'])}/decide",
+             {"decision": "done", "reason": "mine"}),
             ("POST", f"/moderation-cases/{pick(ids['case'])}/proposals",
              {"kind": "word", "word": f"w{number}"}),
             ("POST", f"/moderation-proposals/{pick(ids['proposal'])}/decide",

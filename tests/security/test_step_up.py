@@ -73,6 +73,12 @@ def _token(house: Platform) -> str:
     return str(house.operator("GET", f"/users/{user}/tokens").json()["data"][0]["id"])
 
 
+def _decide(house: Platform) -> str:
+    asked = {"tenant": "acme", "kind": "access", "end_user": "user-1"}
+    made = house.operator("POST", "/subject-requests", asked).json()["id"]
+    return f"/subject-requests/{made}/decide"
+
+
 def _freeze() -> dict[str, str]:
     return {"tenant": "acme", "model": f"m{next(_numbers)}", "reason": "incident"}
 
@@ -195,6 +201,9 @@ ACTS: dict[str, tuple[Callable[[Platform, Caller], Act], ...]] = {
         ),
     ),
     "POST /moderation-freezes/{freeze_id}/lift": (lambda house, _: Act("POST", _lift(house)),),
+    "POST /subject-requests/{request_id}/decide": (
+        lambda house, _: Act("POST", _decide(house), {"decision": "done", "reason": "sent"}),
+    ),
     "POST /moderation-suspensions/{suspension_id}/release": (
         lambda house, _: Act(
             "POST", f"/moderation-suspensions/{moderation_cases.suspend(house, 'acme')}/release",
@@ -239,7 +248,10 @@ def test_every_change_of_accounts_says_what_is_shown_again() -> None:
         if any(p in name for p in ("/moderation-", "/approvals", "/compliance"))
     }
     of_no_account |= {name for name in ACTS if "content" in name or "/legal-holds" in name}
-    of_no_account.add("PATCH /organization/units/{unit_id}")
+    of_no_account |= {
+        "PATCH /organization/units/{unit_id}",
+        "POST /subject-requests/{request_id}/decide",
+    }
     assert changes == {*ACTS, *IN_REQUEST, *WITHOUT} - of_no_account
 
 

@@ -101,6 +101,8 @@ GROUPS: dict[str, typer.Typer] = {
     "moderation-policies": typer.Typer(help="Moderation: what is screened, and what follows."),
     "moderation": moderation.moderation,
     "filings": filings.filings,
+    "incidents": typer.Typer(help="Incidents: open, report, end; reports that are pre-filled."),
+    "subject-requests": typer.Typer(help="Requests of end users: access, copy, deletion."),
     "label": label.label,
     "label-rules": typer.Typer(help="Labels in answers: the notice and the metadata."),
     "revisions": typer.Typer(help="Changes of the configuration: list, show, roll back."),

@@ -23,6 +23,7 @@ LASTS_S = 4 * 3_600
 KINDS = (
     "budget_reached", "budget_forecast", "cache_false_hits", "records_rejected",
     "configuration_refused", "moderation_packs_stale", "upstream_down",
+    "incident_report_due",
 )  # fmt: skip
 """See `POST /alert-silences`."""
 FIELDS = ("of", "kind", "upstream", "from", "until", "reason")

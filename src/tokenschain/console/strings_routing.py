@@ -530,6 +530,11 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "审计日志只有 {count} 个见证者签署：{reason}",
         "Only {count} witnesses cosign the audit log: {reason}",
     ),
+    "alerts.name.incident_report_due": ("事件报告时限", "Incident report due"),
+    "alerts.said.incident_report_due": (
+        "事件“{title}”的报告时限已用去 {percent}%",
+        "The report of the incident “{title}”: {percent} % of its time is gone",
+    ),
     "alerts.name.upstream_down": ("上游不可用", "Upstream down"),
     "alerts.said.upstream_down": (
         "上游 {upstream} 不可用：{reason}",

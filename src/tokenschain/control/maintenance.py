@@ -84,6 +84,7 @@ class Maintenance:
             await asyncio.sleep(alerts.LOOK_S)
             await self._do(asyncio.to_thread(alerts.look, self._engine, time.time()))
             await self._do(asyncio.to_thread(self._look_at_upstreams))
+            await self._do(asyncio.to_thread(alerts.look_at_incidents, self._engine, time.time()))
             await self._do(asyncio.to_thread(self._note_uses))
             if time.monotonic() - swept_at >= SWEEP_S:
                 swept_at = time.monotonic()

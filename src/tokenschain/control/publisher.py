@@ -119,6 +119,11 @@ class Publisher:
         self._refresh_or_say()
 
     @property
+    def shared_secrets(self) -> Sequence[str]:
+        """The secrets that gateways share with control, the one in force first."""
+        return self._internal()
+
+    @property
     def revision(self) -> int:
         """Of what is published."""
         return self._revision

@@ -211,6 +211,8 @@ ACTIONS: dict[str, str] = {
     "moderation:read": "See the review queue of moderation; never the texts.",
     "moderation:review": "Open the texts of cases, claim and decide them.",
     "moderation:write": "Decide what was escalated, freeze models and tenants.",
+    "compliance:read": "See what is due to authorities, incidents and data subjects' requests.",
+    "compliance:write": "Open, report and close incidents; take and decide such requests.",
     "audit:read": "Read what was changed by whom.",
     "content:read": "See content policies, legal holds and erasures; never what calls said.",
     "content:write": "Set content policies and legal holds.",
@@ -231,7 +233,7 @@ ROLES: dict[str, frozenset[str]] = {
     "admin": frozenset(
         {"org:*", "keys:*", "limits:*", "usage:*", "billing:read", "users:*", "alerts:*",
          "models:*", "cache:*", "records:*", "configuration:*", "moderation:*",
-         "content:read", "content:write", "approvals:*"}
+         "content:read", "content:write", "approvals:*", "compliance:*"}
     ),
     "developer": frozenset(
         {"org:read", "keys:read", "keys:create", "keys:revoke", "limits:read", "usage:read",

@@ -21,7 +21,9 @@ from tokenschain.control.api import (
     content,
     diagnostics,
     errors,
+    filings,
     health,
+    incidents,
     insight,
     internal,
     invitations,
@@ -43,6 +45,7 @@ from tokenschain.control.api import (
     sessions,
     sign_ups,
     single_sign_on,
+    subject_requests,
     transfers,
     upstream_tests,
     usage,
@@ -67,6 +70,7 @@ ADMIN_SUBJECTS = (
     moderation_freezes, moderation_statistics, moderation_suspensions,
     moderation_proposals, audit_log, moderation_rules, content, legal_holds, transfers,
     compliance, approvals,
+    filings, incidents, subject_requests,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from tokenschain.infra.security import secrets
 SilencedKind = Literal[
     "budget_reached", "budget_forecast", "cache_false_hits", "records_rejected",
     "configuration_refused", "moderation_packs_stale", "upstream_down",
+    "incident_report_due",
 ]  # fmt: skip
 """What may be silenced. Not what protects accounts: whoever takes one over would begin with it;
 and a test message is asked for by somebody who waits."""

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, RowMapping, func, insert, or_, select
 
 from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
+from tokenschain.control.duties import incidents
 from tokenschain.control.mails import Mail
 from tokenschain.control.observability import alert_silences
 from tokenschain.control.observability.alert_targets import place_of
@@ -191,6 +192,19 @@ def look_at_upstreams(engine: Engine, down: Mapping[str, str], now_s: float) -> 
             )
             for name, why in down.items()
         )  # fmt: skip
+
+
+def look_at_incidents(engine: Engine, now_s: float) -> int:
+    """Note whose reports are due soon, or were not made in time; each is said once. Returns how
+    many alerts."""
+    found = incidents.alarms(engine, now_s)
+    if not found:
+        return 0
+    with engine.begin() as connection:
+        return sum(
+            _say(engine, connection, tenant, "incident_report_due", detail, now_s)
+            for tenant, detail in found
+        )
 
 
 def configuration_refused(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
@@ -532,6 +546,16 @@ def _complaint(kind: str, status: int, answer: bytes) -> str | None:
     return None
 
 
+def _incident_words(detail: Mapping[str, Any]) -> tuple[str, str]:
+    name, title = detail["subject"][0], detail["title"]
+    until = time.strftime("%Y-%m-%d %H:%M:%S +08:00", time.gmtime(detail["due_at_s"] + 8 * 3_600))
+    late = detail["percent"] >= 100
+    return (
+        f"事件“{title}”（{name}）的报告{'已逾期' if late else '即将到期'}，时限为 {until}。",
+        f"The report of the incident “{title}” ({name}) {'was' if late else 'is'} due at {until}.",
+    )
+
+
 def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
     """An alert in Chinese and English."""
     if kind == "cache_false_hits":
@@ -560,6 +584,8 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
         return _pack_words(detail)
     if kind == "upstream_down":
         return _down_words(detail)
+    if kind == "incident_report_due":
+        return _incident_words(detail)
     if kind == "test":
         return (
             "这是一条测试消息：告警可以送达这里。",

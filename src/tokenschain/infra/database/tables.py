@@ -36,12 +36,13 @@ from tokenschain.core.tags import TAG_CHARACTERS_MAX
 from tokenschain.infra.database import (
     compliance_tables,
     content_tables,
+    duty_tables,
     moderation_tables,
     transfer_tables,
 )
 
 assert content_tables.metadata is transfer_tables.metadata is moderation_tables.metadata
-assert compliance_tables.metadata is moderation_tables.metadata
+assert compliance_tables.metadata is duty_tables.metadata is moderation_tables.metadata
 metadata = moderation_tables.metadata
 """Of those tables, too, and of the audit log's."""
 

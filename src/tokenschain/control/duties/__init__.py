@@ -1,0 +1,1 @@
+"""Duties to authorities and to people: incidents, requests of data subjects."""

@@ -1,0 +1,120 @@
+"""Report of an incident as Markdown, filled with what the platform knows; gaps are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+Language = Literal["zh", "en"]
+_CHINA_H = 8
+_GAPS: Mapping[str, tuple[str, str]] = {
+    "description": ("事件经过", "what happened"),
+    "measures": ("已采取的措施", "measures taken"),
+    "calls": ("账本中没有涉及的调用", "no call of that time in the ledger"),
+    "complete": ("涉及的调用过多，仅统计最近的部分", "more calls than are counted"),
+    "end_users": ("涉及的最终用户数（未计数）", "how many end users: none were counted"),
+    "impact": ("损失与社会影响", "damage and effect on the public"),
+    "contact": ("报告人与联系方式", "who reports, and how to reach them"),
+}
+
+
+class ReportDraft(NamedTuple):
+    """A report to be completed by a person."""
+
+    markdown: str
+    missing: list[str]
+    """What a person has to add."""
+
+
+def draft(
+    incident: Mapping[str, Any],
+    groups: Sequence[tuple[str, str, str, str, str, str, int, int, int]],
+    *,
+    complete: bool,
+    end_users: int,
+    freezes: Sequence[Mapping[str, Any]],
+    timeline: Sequence[Mapping[str, Any]],
+    language: Language,
+) -> ReportDraft:
+    """The report of an incident.
+
+    Args:
+        groups: calls that are alike: tenant, model asked and served, upstream, filing number,
+            outcome, how many, the first and last moment.
+        complete: whether all calls are counted.
+        end_users: 0 where none are counted.
+    """
+    zh = language == "zh"
+    gaps = [name for name in ("description", "measures") if not incident[name]]
+    gaps += [] if groups else ["calls"]
+    gaps += [] if complete else ["complete"]
+    gaps += [] if end_users else ["end_users"]
+    gaps += ["impact", "contact"]
+    names = [_GAPS[name][0 if zh else 1] for name in gaps]
+    total = sum(group[6] for group in groups)
+    rows = [
+        ("编号", "Incident", incident["id"]),
+        ("标题", "Title", incident["title"]),
+        ("类型", "Kind", incident["kind"]),
+        ("级别", "Severity", incident["severity"]),
+        ("租户", "Tenant", incident["tenant"] or ("平台" if zh else "the platform")),
+        ("模型", "Model", incident["model"] or ("全部" if zh else "all")),
+        ("发生时间", "Began", _time(incident["began_at_s"])),
+        ("发现时间", "Detected", _time(incident["detected_at_s"])),
+        ("结束时间", "Ended", _time(incident["ended_at_s"])),
+        ("报告时间", "Reported", _time(incident["reported_at_s"])),
+        ("涉及调用数", "Calls concerned", str(total)),
+        ("涉及最终用户数", "End users concerned", str(end_users) if end_users else "?"),
+    ]
+    lines = [f"# {'网络安全事件报告（草稿）' if zh else 'Incident report (draft)'}", ""]
+    lines += [f"- **{said[0] if zh else said[1]}**: {_cell(said[2])}" for said in rows]
+    for name, chinese, english in (("description", "事件经过", "What happened"),
+                                   ("measures", "已采取的措施", "Measures")):  # fmt: skip
+        lines += ["", f"## {chinese if zh else english}", ""]
+        lines += [_cell(incident[name]) or _gap(_GAPS[name][0 if zh else 1], zh)]
+    lines += ["", f"## {'涉及的调用' if zh else 'Calls concerned'}", ""]
+    heads = (
+        "| 租户 | 请求的模型 | 服务的模型 | 上游 | 备案号 | 结果 | 次数 | 首次 | 末次 |"
+        if zh
+        else "| Tenant | Asked | Served | Upstream | Filing | Outcome | Calls | First | Last |"
+    )
+    if groups:
+        lines += [heads, "|" + "---|" * 9]
+        lines += [
+            "| " + " | ".join([*map(_cell, group[:6]), str(group[6]),
+                               _time(group[7] // 1_000), _time(group[8] // 1_000)]) + " |"
+            for group in groups
+        ]  # fmt: skip
+    else:
+        lines += [_gap(_GAPS["calls"][0 if zh else 1], zh)]
+    lines += ["", f"## {'处置记录' if zh else 'Timeline'}", ""]
+    lines += [f"- {_time(one['at_s'])} {_cell(one['action'])}: {_cell(one['text'])}"
+              for one in timeline]  # fmt: skip
+    frozen = "冻结" if zh else "frozen"
+    lines += [
+        f"- {_time(one['created_at_s'])} {frozen}: {_cell(one['tenant'])} {_cell(one['model'])}"
+        for one in freezes
+    ]
+    lines += ["", f"## {'待补充' if zh else 'To be added'}", ""]
+    lines += [f"- {_gap(name, zh)}" for name in names]
+    return ReportDraft("\n".join(lines) + "\n", names)
+
+
+def _gap(name: str, zh: bool) -> str:
+    return f"【待补充：{name}】" if zh else f"[TO BE ADDED: {name}]"
+
+
+def _time(at_s: int | None) -> str:
+    if at_s is None:
+        return "—"
+    return (
+        f"{datetime.fromtimestamp(at_s, UTC) + timedelta(hours=_CHINA_H):%Y-%m-%d %H:%M:%S} +08:00"
+    )
+
+
+def _cell(text: str) -> str:
+    """Text of people as a part of Markdown that it cannot leave."""
+    for mark in "\\`*_{}[]<>#|":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())
