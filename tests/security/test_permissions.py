@@ -45,7 +45,7 @@ BY_PROJECT = ("GET /usage", "GET /calls")
 """Lists of sums and calls that are asked of one project by who is bound to it."""
 OF_NO_TENANT = (
     "GET /fx-rates", "GET /served-models", "GET /audit-log/checkpoint",
-    "GET /audit-log/consistency",
+    "GET /audit-log/consistency", "GET /compliance/notice",
     "GET /moderation/packs", "POST /moderation/test",
 )  # fmt: skip
 """Lists that are the same for every tenant."""

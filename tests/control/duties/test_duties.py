@@ -66,7 +66,7 @@ def test_the_notice_is_made_of_the_register_as_it_is(house: Platform) -> None:
     for caller in (house.operator, house.person("alpha", "developer")):
         found = caller("GET", "/compliance/notice?model=both").json()
         assert found["missing"] == ["n"] and "No-first" in found["zh"] and "No-first" in found["en"]
-        assert [one["model"] for one in found["entries"]] == ["m"]
+        assert [one["model"] for one in found["numbers"]] == ["m"]
     put(house, "second", models=["n", "both"])
     found = house.operator("GET", "/compliance/notice").json()
     assert found["missing"] == []

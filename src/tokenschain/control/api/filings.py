@@ -23,9 +23,7 @@ from tokenschain.core.snapshot.filings import FilingKind
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1/compliance", route_class=AdminRoute, tags=["compliance"])
-ReadingModels = Annotated[
-    RequestContext, Depends(Permission("models:read", Extent.ROWS, by_model=True))
-]
+ReadingModels = Annotated[RequestContext, Depends(Permission("models:read", Extent.ROWS))]
 Reading = Annotated[RequestContext, Depends(Permission("compliance:read", Extent.ROWS))]
 LISTED_MAX = 1_000
 """Of requests and clocks each."""
@@ -47,7 +45,7 @@ class NoticeAnswer(AnswerBody):
 
     zh: str
     en: str
-    entries: list[ShownNumber]
+    numbers: list[ShownNumber]
     missing: list[str]
     """Models without a number in force: the texts do not name them."""
 
@@ -82,7 +80,7 @@ def read_notice(
     By default of all models that answer chats; of a virtual model its own and those behind it.
     """
     snapshot = asked.context.publisher.snapshot
-    reach = asked.models_anywhere(asked.tenant(None))
+    asked.tenant(None)
     whose = "" if asked.actor.tenant == PLATFORM else asked.actor.tenant
     own = snapshot.tenants.get(whose)
     virtual = dict(snapshot.routing.models) | (own.virtual_models if own else {})
@@ -95,15 +93,10 @@ def read_notice(
     else:
         alias = snapshot.aliases.get(model)
         shown = needed = [model if alias is None else alias.model]
-    if reach is not None:
-        # Who may see certain models only sees nothing of others.
-        allowed = reach if model is None or model not in reach else {*reach, *needed}
-        shown = [name for name in shown if name in allowed]
-        needed = [name for name in needed if name in allowed]
     found = notice_of(_filings(asked).values(), shown, needed, _today())
     return NoticeAnswer(
         zh=found.zh, en=found.en, missing=found.missing,
-        entries=[ShownNumber.model_validate(one) for one in found.entries],
+        numbers=[ShownNumber.model_validate(one) for one in found.entries],
     )  # fmt: skip
 
 
