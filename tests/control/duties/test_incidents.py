@@ -50,7 +50,7 @@ def test_small_incidents_have_no_clock_and_the_end_starts_another() -> None:
     small: Severity = "general"
     assert clocks_of(small, "operator", 0, None, None, None, 10**9) == []
     first, final = clocks_of("major", "operator", 0, 60, 5, None, 10)
-    assert first.state == "done" and first.confirmed
+    assert first.state == "done" and not first.confirmed
     assert (final.name, final.due_at_s, final.confirmed) == ("final-report", 5 + 30 * DAY_S, False)
 
 

@@ -604,6 +604,10 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
             f"{detail['by']} took away the second factor of {detail['email']} ({detail['user']}). "
             "If that user did not ask for it, shut the account out at once.",
         )
+    return _budget_words(kind, tenant, detail)
+
+
+def _budget_words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
     name = detail["budget"]
     whose = "/".join(part for part in (tenant, *detail["subject"]) if part)
     periods = {"day": "日", "month": "月", "total": "总"}

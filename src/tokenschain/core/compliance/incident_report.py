@@ -73,7 +73,24 @@ def draft(
                                    ("measures", "已采取的措施", "Measures")):  # fmt: skip
         lines += ["", f"## {chinese if zh else english}", ""]
         lines += [_cell(incident[name]) or _gap(_GAPS[name][0 if zh else 1], zh)]
-    lines += ["", f"## {'涉及的调用' if zh else 'Calls concerned'}", ""]
+    lines += _calls_section(groups, zh)
+    lines += ["", f"## {'处置记录' if zh else 'Timeline'}", ""]
+    lines += [f"- {_time(one['at_s'])} {_cell(one['action'])}: {_cell(one['text'])}"
+              for one in timeline]  # fmt: skip
+    frozen = "冻结" if zh else "frozen"
+    lines += [
+        f"- {_time(one['created_at_s'])} {frozen}: {_cell(one['tenant'])} {_cell(one['model'])}"
+        for one in freezes
+    ]
+    lines += ["", f"## {'待补充' if zh else 'To be added'}", ""]
+    lines += [f"- {_gap(name, zh)}" for name in names]
+    return ReportDraft("\n".join(lines) + "\n", names)
+
+
+def _calls_section(
+    groups: Sequence[tuple[str, str, str, str, str, str, int, int, int]], zh: bool
+) -> list[str]:
+    lines = ["", f"## {'涉及的调用' if zh else 'Calls concerned'}", ""]
     heads = (
         "| 租户 | 请求的模型 | 服务的模型 | 上游 | 备案号 | 结果 | 次数 | 首次 | 末次 |"
         if zh
@@ -88,17 +105,7 @@ def draft(
         ]  # fmt: skip
     else:
         lines += [_gap(_GAPS["calls"][0 if zh else 1], zh)]
-    lines += ["", f"## {'处置记录' if zh else 'Timeline'}", ""]
-    lines += [f"- {_time(one['at_s'])} {_cell(one['action'])}: {_cell(one['text'])}"
-              for one in timeline]  # fmt: skip
-    frozen = "冻结" if zh else "frozen"
-    lines += [
-        f"- {_time(one['created_at_s'])} {frozen}: {_cell(one['tenant'])} {_cell(one['model'])}"
-        for one in freezes
-    ]
-    lines += ["", f"## {'待补充' if zh else 'To be added'}", ""]
-    lines += [f"- {_gap(name, zh)}" for name in names]
-    return ReportDraft("\n".join(lines) + "\n", names)
+    return lines
 
 
 def _gap(name: str, zh: bool) -> str:

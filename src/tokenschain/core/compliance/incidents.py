@@ -69,7 +69,7 @@ def _clocks(
     first = detected_at_s + FIRST_REPORT_S[operator]
     yield Clock(
         name="first-report", started_at_s=detected_at_s, due_at_s=first, done_at_s=reported_at_s,
-        state=_state(first, reported_at_s, now_s), rule=_MEASURES, confirmed=True,
+        state=_state(first, reported_at_s, now_s), rule=_MEASURES, confirmed=False,
     )  # fmt: skip
     if ended_at_s is not None:
         final = ended_at_s + FINAL_REPORT_S
