@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from tests import kept_content
 from tests.records import record
 from tests.security.platform import Platform, platform
 from tokenschain.control.duties.subject_requests import end_user_hash
@@ -88,13 +89,31 @@ def test_a_deletion_takes_the_tie_away_and_leaves_what_protects_others(house: Pl
     decide = f"{PATH}/{made['id']}/decide"
     done = house.operator("POST", decide, {"decision": "done", "reason": "as asked"})
     assert done.status_code == 200, done.text
-    assert done.json()["outcome"] == {"calls": 2, "suspensions": 1}
+    assert done.json()["outcome"] == {"calls": 2, "suspensions": 1, "contents": 0, "held": 0}
     assert not house.rows(f"select * from end_user_calls where end_user = '{hashed}'")
     left = house.rows(f"select id from end_user_suspensions where end_user = '{hashed}'")
     assert left == [("user-2-holds",)]
     assert len(house.rows("select * from ledger where event_id like 'user-2-%'")) == 2
     again = house.operator("POST", decide, {"decision": "refused", "reason": "no"})
     assert again.status_code == 409
+
+
+def test_a_deletion_erases_what_calls_said_even_what_came_after_it_was_asked(
+    house: Platform,
+) -> None:
+    made = asked(house, "deletion", "user-3")
+    hers = [kept_content.enter(house, "alpha", "user-3") for _ in range(2)]
+    his = kept_content.enter(house, "alpha", "user-4")
+    hold = {"tenant": "alpha", "end_user": "user-5", "reason": "case 7"}
+    assert house.operator("POST", "/legal-holds", hold).status_code == 201
+    held, theirs = asked(house, "deletion", "user-5"), kept_content.enter(house, "alpha", "user-5")
+    for request, outcome in ((made, (2, 0)), (held, (0, 1))):
+        path = f"{PATH}/{request['id']}/decide"
+        done = house.operator("POST", path, {"decision": "done", "reason": "as asked"})
+        assert done.status_code == 200, done.text
+        assert (done.json()["outcome"]["contents"], done.json()["outcome"]["held"]) == outcome
+    left = {row[0] for row in house.rows("select call_id from call_contents")}
+    assert {his, theirs} <= left and not left & set(hers)
 
 
 @pytest.mark.parametrize("kind", ["correction", "restriction", "deletion"])

@@ -4,13 +4,15 @@
 """
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, BackgroundTasks, Depends
 from pydantic import Field
 
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
+from tokenschain.control.api.content import archive
 from tokenschain.control.api.context import (
     AdminRoute,
     NameQuery,
@@ -18,6 +20,8 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.content import erasure
+from tokenschain.control.content.erasure import DestroyedKeys, Selection
 from tokenschain.control.duties import subject_requests
 from tokenschain.control.duties.subject_requests import DUE_DAYS, RequestKind
 from tokenschain.control.identity.ownership import Extent, StepUp
@@ -79,7 +83,7 @@ class SubjectRequest(AnswerBody):
     decided_at_s: int | None
     reason: str
     outcome: dict[str, int]
-    """What was deleted, in rows."""
+    """What was deleted, in rows; `held`: contents that a legal hold keeps."""
 
 
 class HeldCall(AnswerBody):
@@ -137,9 +141,14 @@ def create_subject_request(asked: Taking, wanted: NewSubjectRequest) -> SubjectR
         context.suite, context.publisher.shared_secrets, wanted.tenant, wanted.end_user
     )
     received_at_s = now_s if wanted.received_at_s is None else wanted.received_at_s
+    subjects: list[str] = []
+    if wanted.kind == "deletion":
+        keys = archive(asked).keys
+        keys.subject(asked.db, wanted.tenant, wanted.end_user)  # content may come until it is done
+        subjects = keys.subjects(asked.db, wanted.tenant, wanted.end_user)
     made = subject_requests.add(
         asked.db, wanted.tenant, wanted.kind, hashed, wanted.note, received_at_s,
-        wanted.due_days, asked.actor.id, now_s,
+        wanted.due_days, asked.actor.id, now_s, subjects,
     )  # fmt: skip
     asked.note(wanted.tenant, made["id"], {"kind": wanted.kind, "end_user": hashed})
     return _shown(made)
@@ -179,10 +188,11 @@ def export_held_data(asked: Reading, request_id: str) -> HeldData:
 
 @router.post("/subject-requests/{request_id}/decide")
 def decide_subject_request(
-    asked: Deciding, request_id: str, wanted: SubjectRequestDecision
+    asked: Deciding, request_id: str, wanted: SubjectRequestDecision, background: BackgroundTasks
 ) -> SubjectRequest:
-    """Decide a request of an end user. A deletion that is done takes away what ties calls to it:
-    the ledger keeps the calls, which name no end user."""
+    """Decide a request of an end user. A deletion that is done takes away what ties calls to it,
+    and erases what they said but for what a legal hold keeps: the ledger keeps the calls, which
+    name no end user."""
     found = _found(asked, request_id)
     asked.need_step_up()
     if found["state"] != "open":
@@ -190,12 +200,26 @@ def decide_subject_request(
     outcome, now_s = {}, int(time.time())
     if wanted.decision == "done" and found["kind"] == "deletion":
         outcome = subject_requests.erase(asked.db, found["tenant"], found["end_user"], now_s)
+        outcome |= _erase_content(asked, found, background)
     subject_requests.decide(
         asked.db, request_id, wanted.decision, wanted.reason, outcome, asked.actor.id, now_s
     )
     detail = {"decision": wanted.decision, "kind": found["kind"], "deleted": outcome}
     asked.note(found["tenant"], request_id, detail)
     return _shown(_found(asked, request_id))
+
+
+def _erase_content(
+    asked: RequestContext, found: Mapping[str, Any], background: BackgroundTasks
+) -> dict[str, int]:
+    """Destroy the keys of what the end user's calls said; gives how many contents, and how many
+    are held."""
+    subjects, now_ms = msgspec.json.decode(found["content_subjects"]), time.time_ns() // 1_000_000
+    wanted = Selection(found["tenant"], subjects, now_ms)
+    done = erasure.erase(asked.db, wanted, f"request {found['id']}", asked.author, now_ms)
+    DestroyedKeys(asked.context.settings.destroyed_keys_path).note(done.keys)
+    background.add_task(erasure.clean, asked.context.engine)
+    return {"contents": done.contents, "held": done.held}
 
 
 def _found(asked: RequestContext, request_id: str) -> dict[str, Any]:
@@ -207,7 +231,9 @@ def _found(asked: RequestContext, request_id: str) -> dict[str, Any]:
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "outcome": msgspec.json.decode(row["outcome"])}
+    shown = {**row, "outcome": msgspec.json.decode(row["outcome"])}
+    del shown["content_subjects"]
+    return shown
 
 
 def _shown(row: dict[str, Any]) -> SubjectRequest:

@@ -48,9 +48,12 @@ def end_user_hash(suite: Suite, internal: Sequence[str], tenant: str, named: str
 
 def add(
     connection: Connection, tenant: str, kind: RequestKind, end_user: str, note: str,
-    received_at_s: int, due_days: int, by: str, now_s: int,
+    received_at_s: int, due_days: int, by: str, now_s: int, content_subjects: Sequence[str] = (),
 ) -> Row:  # fmt: skip
     """Register a request.
+
+    Args:
+        content_subjects: hashes that kept content of the end user goes by.
 
     Raises:
         ApiError: `conflict`: too many are open; `invalid_value`: it is from the future.
@@ -62,6 +65,7 @@ def add(
         raise ApiError("conflict", f"At most {OPEN_MAX} requests of a tenant are open.")
     row = {
         "id": secrets.new_id("dsr"), "tenant": tenant, "kind": kind, "end_user": end_user,
+        "content_subjects": msgspec.json.encode(list(content_subjects)).decode(),
         "note": note, "state": "open", "received_at_s": received_at_s,
         "due_at_s": received_at_s + due_days * DAY_S, "created_by": by, "decided_by": None,
         "decided_at_s": None, "reason": "", "outcome": "{}",

@@ -45,6 +45,7 @@ subject_requests = Table(
     Column("tenant", String(64), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("end_user", String(64), nullable=False),  # a keyed hash
+    Column("content_subjects", Text, nullable=False),  # JSON: those that kept content goes by
     Column("note", String(2_000), nullable=False),
     Column("state", String(16), nullable=False),
     *(Column(n, BigInteger, nullable=False) for n in ("received_at_s", "due_at_s")),

@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("tenant", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("end_user", sa.String(64), nullable=False),
+        sa.Column("content_subjects", sa.Text, nullable=False),
         sa.Column("note", sa.String(2_000), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         *(sa.Column(n, sa.BigInteger, nullable=False) for n in ("received_at_s", "due_at_s")),
