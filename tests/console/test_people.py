@@ -10,7 +10,8 @@ import pytest
 from tests.console.visitors import Browser, House, Page, unseen
 from tests.security.platform import platform
 from tokenschain.console.app import Console, ConsoleSettings
-from tokenschain.control.identity import sign_in_links, users
+from tokenschain.control.identity import sign_in_links
+from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -173,4 +174,4 @@ def test_a_service_account_gets_a_token(house: House) -> None:
     made = boss.post("/console/tokens/new", form)
     assert made.status_code == 200 and "tct-" in made.text
     assert "nightly" in boss.get(f"/console/people/person?person={user_id}").text
-    assert users.PASSWORD_CHARACTERS_MIN == 12, "as the page of one's own account says"
+    assert AccessSettings().password_characters_min == 12, "as the page of one's own account says"

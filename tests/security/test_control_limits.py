@@ -13,6 +13,7 @@ import pytest
 from tests.security.platform import Platform, platform
 from tests.waiting import WAIT_MAX_S
 from tokenschain.control.api.sessions import LOGIN_BYTES_MAX
+from tokenschain.core.log_events import silent
 from tokenschain.infra.config import Settings
 from tokenschain.infra.config.groups import ControlSettings
 from tokenschain.infra.control_channel.protocol import (
@@ -21,6 +22,7 @@ from tokenschain.infra.control_channel.protocol import (
     SIGNATURE_HEADER,
 )
 from tokenschain.infra.control_channel.signatures import Signatures
+from tokenschain.infra.egress_rules import Egress
 from tokenschain.infra.security.suite import INTERNATIONAL
 from tokenschain.wire.server import HttpServer
 from tokenschain.wiring import control
@@ -45,7 +47,8 @@ def with_control(
         signatures = Signatures(INTERNATIONAL, lambda: SECRETS, time.time)
         over.app.state.internal = over.app.state.internal._replace(signatures=signatures)
         limits = ControlSettings(**control_settings)
-        server = control._server(Settings(data_dir=folder, control=limits), over.app)
+        settings = Settings(data_dir=folder, control=limits)
+        server = control._server(settings, over.app, Egress(settings, silent))
         port = await server.listen("127.0.0.1", 0)
         await asyncio.wait_for(talk(server, port), 3 * WAIT_MAX_S)
         await server.drain(0)

@@ -27,6 +27,21 @@ ROWS = 200
 """Of a list, unless more are asked for."""
 WATCH_S = 2.0
 FIELDS: dict[str, str] = {
+    "is_open": "Only those that are open.",
+    "severity": "How severe: general, larger, major or extremely-major.",
+    "operator": "Who runs the platform: it decides how soon the report is due.",
+    "description": "What happened.",
+    "began_at_s": "When it began, Unix time; or as `3h ago`.",
+    "detected_at_s": "When it was noticed, Unix time; or as `3h ago`.",
+    "ended_at_s": "When it ended, Unix time; or `now`.",
+    "language": "zh or en.",
+    "final": "Whether it is the final report.",
+    "reported_to": "Whom it was reported to.",
+    "at_s": "When, Unix time; now by default.",
+    "measures": "What was done against it.",
+    "note": "A note.",
+    "received_at_s": "When it was received, Unix time; now by default.",
+    "due_days": "Within how many days it is due.",
     "before_s": "Only calls that began before, Unix time.",
     "content": "What is kept: none, hash, redacted or full.",
     "end_user": "End user, as callers name it.",

@@ -390,6 +390,27 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "action.cache_inspect": ("阅读常见问题与回答", "Read frequent questions"),
     "action.approvals_read": ("查看等待第二人批准的操作", "See acts that wait for approval"),
     "action.approvals_write": ("批准或驳回他人的操作", "Approve or reject others' acts"),
+    "action.content_read": (
+        "查看内容留存策略、法律保全与清除记录（不含内容）",
+        "See content policies, legal holds and erasures, never the words",
+    ),
+    "action.content_write": (
+        "设置内容留存策略与法律保全",
+        "Set content policies and legal holds",
+    ),
+    "action.content_open": (
+        "阅读与导出留存的内容（每次须写明理由并记录）",
+        "Read what calls said; on record",
+    ),
+    "action.content_erase": ("永久清除留存的内容", "Erase what calls said, for good"),
+    "action.compliance_read": (
+        "查看事件、主体请求与期限",
+        "See incidents, subject requests and deadlines",
+    ),
+    "action.compliance_write": (
+        "登记与处理事件和主体请求",
+        "Handle incidents and subject requests",
+    ),
     "action.audit_read": ("阅读审计日志", "Read the audit log"),
     "action.configuration_read": ("查看上游、路由与版本", "See upstreams, routing, revisions"),
     "action.configuration_write": ("更改与回滚配置", "Change configuration, roll back"),

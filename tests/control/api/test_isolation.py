@@ -69,7 +69,7 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
             of_nobody = path in ("/me", "/me/search", "/served-models", "/upstream-health", "/metering", "/fx-rates",
                                  "/metrics", "/rejected-records", "/diagnostics", "/gateways",
                                  "/audit-log/checkpoint", "/audit-log/consistency", "/settings",
-                                 "/compliance/standards", "/compliance/separation",
+                                 "/compliance/standards", "/compliance/separation", "/compliance/notice",
                                  "/moderation/packs")  # fmt: skip
             for query in ("",) if name or of_nobody else ("", "?tenant=beta"):
                 reply = alpha("GET", target + query)
