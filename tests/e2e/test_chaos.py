@@ -25,6 +25,8 @@ def test_every_call_is_answered_and_the_ledger_is_exact(
     assert report.tokens_ledger == report.tokens_upstream > 0
     assert report.spent_is_charged
     assert report.held_at_once == 0
-    assert report.promised <= 3 * 10**15 // 100  # leases of living gateways, nothing of the dead
+    # Leases of the three living gateways, and what calls took of them that was not settled yet;
+    # nothing of the dead, which would be a third more.
+    assert report.promised <= 31 * 10**12
     assert report.log_bytes < 200_000
     assert report.connections <= 60
