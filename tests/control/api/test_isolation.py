@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests import web
 from tests.control.people import PASSWORD, person
 from tests.stack import Stack
@@ -11,6 +13,12 @@ from tests.upstreams import UpstreamSimulator
 def get_routes(stack: Stack) -> list[str]:
     schema = stack.admin("GET", "/openapi.json").json()
     return [path for path, methods in schema["paths"].items() if "get" in methods]
+
+
+def _made(who: Any, path: str, body: dict[str, str]) -> str:
+    made = who("POST", path, json=body)
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
 
 
 def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: UpstreamSimulator) -> None:
@@ -54,6 +62,10 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
         "revision": [str(r["revision"]) for r in beta("GET", "/revisions").json()["data"]],
         "resource_name": ["faq"],
         "case_id": ["case_0"],
+        "incident_id": [_made(beta, "/incidents", {"tenant": "beta", "title": "x"})],
+        "request_id": [
+            _made(beta, "/subject-requests", {"tenant": "beta", "kind": "access", "end_user": "u"})
+        ],
     }
     assert all(theirs.values())
     checked = 0
