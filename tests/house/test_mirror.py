@@ -218,6 +218,7 @@ ELSEWHERE: dict[str, str] = {
     "gateway/cache/lookup.py": "flows/test_caching.py",
     "gateway/cache/replay.py": "flows/test_caching.py",
     "gateway/cache/semantic_client.py": "flows/test_meaning.py",
+    "gateway/moderation/forwarding_writer.py": "flows/test_moderation.py, flows/test_labels.py",
     "gateway/moderation/labelling_writer.py": "flows/test_labels.py",
     "gateway/conversation_state.py": "flows/test_responses.py",
     "gateway/dispatch/attempt.py": "flows/test_failover.py, flows/test_routing.py",

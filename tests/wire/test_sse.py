@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenschain.wire.sse import Event, SseError, SseReader, comment, encode
+from tokenschain.wire.sse import Event, SseError, SseReader, comment, data_of, encode
 
 STREAM = (
     'data: {"t":"你好，世界🌏"}\n\n: ping\n\nevent: error\ndata:two\ndata: lines\n\n'
@@ -59,3 +59,11 @@ def test_an_endless_event_is_refused() -> None:
     with pytest.raises(SseError):
         for _ in range(100):
             reader.feed(b"data: " + b"x" * 100)
+
+
+def test_the_data_of_pieces_is_that_of_the_stream_however_it_was_kept() -> None:
+    raw = [b"data: one\n\nda", b"ta: two\n\n: ping\n\ndata: [DO", b"NE]\n\n"]
+    assert data_of((True, piece) for piece in raw) == [b"one", b"two", b"[DONE]"]
+    assert data_of([(False, b"one"), (True, b"data: two\n\n"), (False, b"three")]) == [
+        b"one", b"two", b"three",
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -150,6 +151,21 @@ class SseReader:
             self._event = value
         elif not name:
             self.comments += 1
+
+
+def data_of(pieces: Iterable[tuple[bool, bytes]]) -> list[bytes]:
+    """The data of a stream's events that were kept in pieces.
+
+    Args:
+        pieces: each either the stream's own bytes (True), cut anywhere, or the data of one event.
+
+    Raises:
+        SseError: an event exceeds the limit.
+    """
+    reader, found = SseReader(), list[bytes]()
+    for raw, data in pieces:
+        found += [event.data for event in reader.feed(data)] if raw else [data]
+    return found
 
 
 def encode(event: Event) -> bytes:

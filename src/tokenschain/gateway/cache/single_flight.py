@@ -131,15 +131,9 @@ class Flight:
         """The stream as one canonical reply, with the usage that the caller may not have seen."""
         if call.parsed.api is not Api.CHAT or self.too_long:
             return b""
-        chunks: list[bytes] = []
-        reader = sse.SseReader()
-        for raw, data in self.pieces:
-            if raw:
-                chunks += [event.data for event in reader.feed(data)]
-            else:
-                chunks.append(data)
         try:
-            body = stream_aggregation.whole_of([chunk for chunk in chunks if chunk != b"[DONE]"])
+            chunks = [data for data in sse.data_of(self.pieces) if data != b"[DONE]"]
+            body = stream_aggregation.whole_of(chunks)
         except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError):
             return b""
         answered = call.answered_by

@@ -7,7 +7,7 @@ the model said, and what the caller got of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Protocol
 
 import msgspec
@@ -24,12 +24,12 @@ from tokenschain.core.ports import OffLoop
 from tokenschain.core.snapshot import Plan
 from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.core.tenancy import KeyGrant
+from tokenschain.gateway.moderation.forwarding_writer import DONE, ForwardingWriter
 from tokenschain.wire import sse
 
 STREAM_BYTES_MAX = 8 * 1_048_576
 """Of a stream's chunks in memory; of what comes later nothing is kept."""
 _NUMBERS = frozenset((Api.EMBEDDINGS, Api.RERANK))
-_DONE = b"[DONE]"
 
 
 class ContentBook(Protocol):
@@ -191,43 +191,16 @@ class _Tapped:
         self._answer.abort()
 
 
-class _StreamRecorder:
+class _StreamRecorder(ForwardingWriter[ResponseWriter]):
     """A writer that keeps the chunks that it passes on."""
 
-    __slots__ = ("_inner", "_pieces", "bytes", "cut")
+    __slots__ = ("_pieces", "bytes", "cut")
 
     def __init__(self, inner: ResponseWriter) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._pieces: list[tuple[bool, bytes]] = []
         self.bytes = 0
         self.cut = False
-
-    @property
-    def on_pause(self) -> Callable[[], None] | None:
-        return self._inner.on_pause
-
-    @on_pause.setter
-    def on_pause(self, value: Callable[[], None] | None) -> None:
-        self._inner.on_pause = value
-
-    @property
-    def on_resume(self) -> Callable[[], None] | None:
-        return self._inner.on_resume
-
-    @on_resume.setter
-    def on_resume(self, value: Callable[[], None] | None) -> None:
-        self._inner.on_resume = value
-
-    @property
-    def bytes_out(self) -> int:
-        return self._inner.bytes_out
-
-    @property
-    def takes_raw(self) -> bool:
-        return self._inner.takes_raw
-
-    def begin_stream(self, call: Call) -> None:
-        self._inner.begin_stream(call)
 
     def write(self, data: bytes) -> None:
         self._take(True, data)
@@ -242,9 +215,6 @@ class _StreamRecorder:
             self._take(False, chunk)
         self._inner.native(data, chunks)
 
-    def close(self, call: Call, last: bytes) -> None:
-        self._inner.close(call, last)
-
     def _take(self, raw: bool, data: bytes) -> None:
         if self.bytes + len(data) > STREAM_BYTES_MAX:
             self.cut = True
@@ -254,15 +224,7 @@ class _StreamRecorder:
 
     def whole(self) -> bytes:
         """The stream as one reply; where its chunks are none, as they came."""
-        chunks: list[bytes] = []
-        reader = sse.SseReader()
-        for raw, data in self._pieces:
-            if raw:
-                chunks += [
-                    event.data for event in reader.feed(data) if event.data not in (b"", _DONE)
-                ]
-            else:
-                chunks.append(data)
+        chunks = [data for data in sse.data_of(self._pieces) if data not in (b"", DONE)]
         try:
             return stream_aggregation.whole_of(chunks) if chunks else b""
         except (msgspec.DecodeError, KeyError, TypeError, AttributeError):

@@ -6,8 +6,6 @@ own, and each caller has the label of its own project.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from tokenschain.core.call import Call, CallerWriter
@@ -22,10 +20,9 @@ from tokenschain.core.labels.notice import (
     without_notice,
 )
 from tokenschain.core.snapshot.label_rules import LabelRule
-from tokenschain.wire import sse
+from tokenschain.gateway.moderation.forwarding_writer import ForwardingWriter
 
 _GENERATIVE = (Api.CHAT, Api.COMPLETIONS)
-_DONE = b"[DONE]"
 
 
 def label(call: Call, rule: LabelRule) -> None:
@@ -49,43 +46,19 @@ def label(call: Call, rule: LabelRule) -> None:
         call.writer = call.output = LabellingWriter(call.writer, notice, line)
 
 
-class LabellingWriter:
+class LabellingWriter(ForwardingWriter[CallerWriter]):
     """See `core.call.CallerWriter`."""
 
-    __slots__ = ("_inner", "_line", "_notice", "_reader", "_stream")
+    __slots__ = ("_line", "_notice", "_stream")
 
     def __init__(self, inner: CallerWriter, notice: Notice | None, line: bytes) -> None:
         """
         Args:
             line: of the header; empty: none.
         """
-        self._inner, self._notice, self._line = inner, notice, line
+        super().__init__(inner)
+        self._notice, self._line = notice, line
         self._stream = None if notice is None else StreamNotice(notice)
-        self._reader: sse.SseReader | None = None
-
-    @property
-    def on_pause(self) -> Callable[[], None] | None:
-        return self._inner.on_pause
-
-    @on_pause.setter
-    def on_pause(self, value: Callable[[], None] | None) -> None:
-        self._inner.on_pause = value
-
-    @property
-    def on_resume(self) -> Callable[[], None] | None:
-        return self._inner.on_resume
-
-    @on_resume.setter
-    def on_resume(self, value: Callable[[], None] | None) -> None:
-        self._inner.on_resume = value
-
-    @property
-    def bytes_out(self) -> int:
-        return self._inner.bytes_out
-
-    @property
-    def takes_raw(self) -> bool:
-        return self._inner.takes_raw
 
     @property
     def ends_long(self) -> bool:
@@ -101,12 +74,8 @@ class LabellingWriter:
     def write(self, data: bytes) -> None:
         if self._stream is None:
             self._inner.write(data)
-            return
-        if self._reader is None:
-            self._reader = sse.SseReader()
-        for event in self._reader.feed(data):
-            if event.data and event.data != _DONE:
-                self.event(event.data)
+        else:
+            self._write_events(data)
 
     def event(self, data: bytes) -> None:
         if self._stream is None:

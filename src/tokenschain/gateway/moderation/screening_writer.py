@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -28,7 +27,7 @@ from tokenschain.core.moderation.stream import (
 )
 from tokenschain.core.moderation.verdict import Action, RiskFinding
 from tokenschain.core.pricing.catalog import Usage
-from tokenschain.wire import sse
+from tokenschain.gateway.moderation.forwarding_writer import ForwardingWriter
 
 HELD_CHARACTERS_MAX = 1_000_000
 """Of an answer that waits here: a longer one is blocked, as nothing can be said of it."""
@@ -36,7 +35,6 @@ KEPT_CHARACTERS_MAX = 100_000
 """Of a text that flows, for reviewers: what is found behind them is kept without its text."""
 TEXTS_MAX = 4_096
 """Texts of one answer: choices, calls, and what else is apart in it."""
-_DONE = b"[DONE]"
 
 
 class _Text(Protocol):
@@ -113,14 +111,13 @@ class _Held(NamedTuple):
         return sum(mark.end - mark.start for mark in self.marks)
 
 
-class ScreeningWriter:
+class ScreeningWriter(ForwardingWriter[ResponseWriter]):
     """See `core.call.ResponseWriter`; passes on what may leave."""
 
     __slots__ = (
-        "_ended", "_flowing", "_gathers", "_held_characters", "_inner", "_keeps", "_last",
-        "_lengths",
-        "_live", "_log", "_open", "_queue", "_reader", "_shadow", "_shadow_texts", "_texts",
-        "_waits", "over", "released_bytes",
+        "_ended", "_flowing", "_gathers", "_held_characters", "_keeps", "_last", "_lengths",
+        "_live", "_log", "_open", "_queue", "_shadow", "_shadow_texts", "_texts", "_waits", "over",
+        "released_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -138,7 +135,8 @@ class ScreeningWriter:
             gathers: whether the answer's text is JSON, and leaves as a whole.
             keeps: whether reviewers may be shown the texts.
         """
-        self._inner, self._live, self._shadow, self._gathers = inner, live, shadow, gathers
+        super().__init__(inner)
+        self._live, self._shadow, self._gathers = live, shadow, gathers
         self._waits = live is not None and live.held == "full"
         """Whether nothing leaves before the end."""
         self._keeps = keeps and live is not None
@@ -153,7 +151,6 @@ class ScreeningWriter:
         self._open: dict[int, None] = {}
         """Choices that have begun and not ended."""
         self._ended: set[int] = set()
-        self._reader: sse.SseReader | None = None
         self._last = b""
         self.released_bytes = 0
         """Of text."""
@@ -162,46 +159,11 @@ class ScreeningWriter:
 
     # --- see `core.call.ResponseWriter` -------------------------------------------------------
 
-    @property
-    def on_pause(self) -> Callable[[], None] | None:
-        return self._inner.on_pause
-
-    @on_pause.setter
-    def on_pause(self, value: Callable[[], None] | None) -> None:
-        self._inner.on_pause = value
-
-    @property
-    def on_resume(self) -> Callable[[], None] | None:
-        return self._inner.on_resume
-
-    @on_resume.setter
-    def on_resume(self, value: Callable[[], None] | None) -> None:
-        self._inner.on_resume = value
-
-    @property
-    def bytes_out(self) -> int:
-        return self._inner.bytes_out
-
-    @property
-    def takes_raw(self) -> bool:
-        return self._inner.takes_raw
-
-    def begin_stream(self, call: Call) -> None:
-        self._inner.begin_stream(call)
-
     def write(self, data: bytes) -> None:
-        """Events as they came from another call's stream."""
-        if self._reader is None:
-            self._reader = sse.SseReader()
-        for event in self._reader.feed(data):
-            if event.data and event.data != _DONE:
-                self.event(event.data)
+        self._write_events(data)
 
     def native(self, data: bytes, chunks: list[bytes]) -> None:
         raise AssertionError("an answer that is screened is not relayed")
-
-    def close(self, call: Call, last: bytes) -> None:
-        self._inner.close(call, last)
 
     def event(self, data: bytes) -> None:
         if self.over.done():
