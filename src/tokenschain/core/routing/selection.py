@@ -214,9 +214,12 @@ class Endpoint:
         self.promised_tokens -= prompt_tokens
         self.prefill_tokens -= prompt_tokens
 
-    def begin(self, prompt_tokens: int) -> float:
-        """A call goes there; gives the prompt tokens ahead of its first token."""
+    def begin(self, prompt_tokens: int, *, bulk: bool = False) -> float:
+        """A call goes there; gives the prompt tokens ahead of its first token. Whether it is bulk
+        is said again when it leaves: by `answered` or `ended`, once."""
         self.inflight += 1
+        if bulk:
+            self.bulk += 1
         self.prefill_tokens += prompt_tokens
         ahead = self.prefill_tokens - self.promised_tokens
         if self.others:
@@ -260,7 +263,9 @@ class Endpoint:
         """It ended before its first token."""
         self.prefill_tokens -= prompt_tokens
 
-    def answered(self, prompt_tokens: int, tokens: int, took_s: float) -> None:
+    def answered(
+        self, prompt_tokens: int, tokens: int, took_s: float, *, bulk: bool = False
+    ) -> None:
         """A whole answer came: it is not known when it began.
 
         Args:
@@ -269,10 +274,14 @@ class Endpoint:
         self.prefill_tokens -= prompt_tokens
         inside, limit = self.inflight, self.concurrency_limit
         self.inflight = inside - 1
+        if bulk:
+            self.bulk -= 1
         if tokens and inside >= USED_UP * limit.calls:  # below that it learns nothing
             limit.answered(prompt_tokens, tokens, took_s, inside)
 
-    def ended(self, prompt_tokens: int, tokens: int, spoke_s: float, took_s: float) -> None:
+    def ended(
+        self, prompt_tokens: int, tokens: int, spoke_s: float, took_s: float, *, bulk: bool = False
+    ) -> None:
         """A call is over.
 
         Args:
@@ -280,6 +289,8 @@ class Endpoint:
             took_s: since it was sent.
         """
         self.inflight -= 1
+        if bulk:
+            self.bulk -= 1
         if tokens:
             self.concurrency_limit.answered(prompt_tokens, tokens, took_s, self.inflight + 1)
         if spoke_s > 0 and tokens >= TOKENS_TIMED_MIN:

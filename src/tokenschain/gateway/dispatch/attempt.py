@@ -96,9 +96,7 @@ class UpstreamAttempt:
         """
         context, endpoint = self._context, self.endpoint
         self._began = context.clock()
-        self._ahead = endpoint.begin(self._fresh)
-        if self.need.load_max <= BULK_LOAD_MAX:
-            endpoint.bulk += 1
+        self._ahead = endpoint.begin(self._fresh, bulk=self.need.load_max <= BULK_LOAD_MAX)
         if endpoint.health.is_open:
             context.health.trial(endpoint, self.call.request.id)
         try:
@@ -148,10 +146,11 @@ class UpstreamAttempt:
             return
         self._over = True
         usage = attempt.usage
-        if self.need.load_max <= BULK_LOAD_MAX:
-            endpoint.bulk -= 1
         endpoint.answered(
-            self._fresh, 0 if usage is None else usage.completion_tokens, now - self._began
+            self._fresh,
+            0 if usage is None else usage.completion_tokens,
+            now - self._began,
+            bulk=self.need.load_max <= BULK_LOAD_MAX,
         )
         self._context.wait_queue.free_at(endpoint)
         if usage is not None:
@@ -247,14 +246,11 @@ class UpstreamAttempt:
         if self._over:
             return
         self._over = True
-        endpoint = self.endpoint
-        took_s = now - self._began
-        if self.need.load_max <= BULK_LOAD_MAX:
-            endpoint.bulk -= 1
+        endpoint, spoke_s = self.endpoint, 0.0
         if self._spoke_at:
-            endpoint.ended(self._fresh, tokens, now - self._spoke_at, took_s)
-        else:
-            if self._answer is None:
-                endpoint.silent(self._fresh)
-            endpoint.ended(self._fresh, tokens, 0.0, took_s)
+            spoke_s = now - self._spoke_at
+        elif self._answer is None:
+            endpoint.silent(self._fresh)
+        bulk = self.need.load_max <= BULK_LOAD_MAX
+        endpoint.ended(self._fresh, tokens, spoke_s, now - self._began, bulk=bulk)
         self._context.wait_queue.free_at(endpoint)
