@@ -230,13 +230,12 @@ def _cache_tile(
     hits, calls = _hits(now_rows)
     hits_before, calls_before = _hits([row for row in rows if row.at_s < from_s])
     saved = sum(row.saved_pico for row in now_rows if row.currency == currency)
-    size = max(1, hours // STEPS)
-    steps = [[0, 0] for _ in range(0, hours, size)]
+    by_hour = [[0, 0] for _ in range(hours)]
     for row in now_rows:
-        step = steps[(row.at_s - from_s) // HOUR_S // size]
-        step[0] += row.calls if row.cache.startswith("hit") else 0
-        step[1] += row.calls
-    course = [hit / total if total else 0.0 for hit, total in steps]
+        sums = by_hour[(row.at_s - from_s) // HOUR_S]
+        sums[0] += row.calls if row.cache.startswith("hit") else 0
+        sums[1] += row.calls
+    course = [hit / total if total else 0.0 for hit, total in _steps(by_hour)]
     now = hits / calls if calls else None
     change = _difference(now, hits_before / calls_before if calls_before else None)
     amount = presentation.money(saved, currency, visit.language, short=True)
@@ -316,13 +315,18 @@ def _tiles(
     ]  # fmt: skip
 
 
-def _courses(hours: list[list[int]]) -> list[list[float]]:
-    """By hour, in at most some fifty steps: calls, cost, share that succeeded, failed calls."""
+def _steps(hours: list[list[int]]) -> list[list[int]]:
+    """Sums of hours, added up to at most some fifty steps."""
     size = max(1, len(hours) // STEPS)
-    steps = [
+    return [
         [sum(column) for column in zip(*hours[at : at + size], strict=True)]
         for at in range(0, len(hours), size)
     ]
+
+
+def _courses(hours: list[list[int]]) -> list[list[float]]:
+    """In steps: calls, cost, share that succeeded, failed calls."""
+    steps = _steps(hours)
     return [
         [float(calls) for calls, _, _ in steps],
         [cost / PICO_PER_UNIT for _, cost, _ in steps],

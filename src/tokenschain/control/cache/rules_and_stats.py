@@ -131,7 +131,7 @@ HOUR_S = 3_600
 DIMENSIONS = ("tenant", "model", "reason", "hour")
 """What statistics may be told apart by, beside the outcome."""
 STATS_ROWS_MAX = 100_000
-_SUMS = ("calls", "saved_tokens", "saved_pico")
+_SUMS = tuple(column.name for column in cache_hourly.c if not column.primary_key)
 
 
 def stats(
