@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from tests.records import record
 from tests.security.platform import Platform, platform
+from tokenschain.control.duties.incidents import OPEN_MAX
 from tokenschain.control.observability import alerts
 from tokenschain.core import call_record
 from tokenschain.core.compliance.incident_report import draft
 from tokenschain.core.compliance.incidents import OperatorKind, Severity, clocks_of
+from tokenschain.infra.database.duty_tables import incidents as incidents_table
 from tokenschain.infra.database.tables import alerts as alerts_table
 
 HOUR_S, DAY_S = 3_600, 86_400
@@ -176,3 +178,23 @@ def test_an_alert_comes_when_a_clock_runs_out_once_each(house: Platform) -> None
     detail = {"subject": ["i", "first-report"], "title": "t", "percent": 100, "due_at_s": 0}
     zh, en = alerts.words("incident_report_due", "alpha", detail)
     assert "已逾期" in zh and "was due at 1970-01-01 08:00:00 +08:00" in en
+
+
+def test_incidents_without_a_running_clock_push_none_out_that_has_one(house: Platform) -> None:
+    made = opened(house, title="the last")
+    kinds = ({"severity": "general"}, {"reported_at_s": 3})
+    row = {
+        "tenant": "beta", "title": "t", "kind": "security", "severity": "larger",
+        "operator": "operator", "model": "", "description": "", "measures": "", "began_at_s": 1,
+        "detected_at_s": 2, "ended_at_s": None, "reported_at_s": None, "final_at_s": None,
+        "reported_to": "", "reference": "", "created_by": "u", "created_at_s": 2,
+    }  # fmt: skip
+    rows = [
+        row | kind | {"id": f"inc_{of}_{n}"}
+        for of, kind in enumerate(kinds)
+        for n in range(OPEN_MAX // len(kinds) + 1)
+    ]
+    with house.engine.begin() as connection:
+        connection.execute(insert(incidents_table), rows)
+    due = house.operator("GET", "/compliance/deadlines?is_open=true").json()["data"]
+    assert made["id"] in {one["id"] for one in due} and "inc_0_0" not in {one["id"] for one in due}

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
 
-from tokenschain.core.compliance.incidents import Clock, clocks_of
+from tokenschain.core.compliance.incidents import REPORTED, Clock, clocks_of
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.duty_tables import incident_events as events
@@ -117,12 +117,15 @@ class RunningClock(NamedTuple):
 
 def running(connection: Connection, tenant: str | None, now_s: int) -> list[RunningClock]:
     """Clocks that run or have run out, the first due first."""
+    c = incidents.c
+    # Those without a clock are left out here, or they would take the place of those that have one.
     query = select(incidents).where(
-        or_(incidents.c.reported_at_s.is_(None), incidents.c.final_at_s.is_(None))
+        c.severity.in_(REPORTED),
+        or_(c.reported_at_s.is_(None), and_(c.ended_at_s.is_not(None), c.final_at_s.is_(None))),
     )
     if tenant is not None:
-        query = query.where(incidents.c.tenant == tenant)
-    rows = connection.execute(query.order_by(incidents.c.detected_at_s).limit(OPEN_MAX)).mappings()
+        query = query.where(c.tenant == tenant)
+    rows = connection.execute(query.order_by(c.detected_at_s).limit(OPEN_MAX)).mappings()
     found = [
         RunningClock(dict(row), clock)
         for row in rows

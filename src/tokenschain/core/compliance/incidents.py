@@ -21,7 +21,8 @@ ClockName = Literal["first-report", "final-report"]
 ClockState = Literal["running", "overdue", "done", "late"]
 HOUR_S, DAY_S = 3_600, 86_400
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-REPORTED_FROM: Severity = "larger"
+REPORTED: tuple[Severity, ...] = SEVERITIES[SEVERITIES.index("larger") :]
+"""Those that have clocks."""
 FIRST_REPORT_S: Mapping[OperatorKind, int] = {
     "critical-infrastructure": HOUR_S, "central-body": 2 * HOUR_S, "operator": 4 * HOUR_S,
 }  # fmt: skip
@@ -53,7 +54,7 @@ def clocks_of(
     now_s: int,
 ) -> list[Clock]:
     """The clocks of an incident; none below the tier from which it is reported."""
-    if SEVERITIES.index(severity) < SEVERITIES.index(REPORTED_FROM):
+    if severity not in REPORTED:
         return []
     return list(_clocks(operator, detected_at_s, reported_at_s, ended_at_s, final_at_s, now_s))
 
