@@ -200,6 +200,11 @@ def test_it_is_one_file_that_needs_nothing_but_python(whole: Files, tmp_path: Pa
     command = [sys.executable, "-I", "-S", audit_verify.__file__, path]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0 and json.loads(done.stdout)["verified"], done.stderr
+    kept = tmp_path / "kept"
+    kept.write_bytes(whole["checkpoint"])
+    compared = [*command, "--former-checkpoint", str(kept)]
+    done = subprocess.run(compared, capture_output=True, check=False)
+    assert done.returncode == 0 and json.loads(done.stdout)["verified"], done.stderr
     Path(path).write_bytes(b"no tar")
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
 

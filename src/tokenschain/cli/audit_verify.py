@@ -689,8 +689,7 @@ def main() -> int:
                         help="file with a checkpoint that you kept")  # fmt: skip
     parser.add_argument("--witness", action="append", default=[], help="a witness' public key")
     given = parser.parse_args()
-    kept = given.former_checkpoint and Path(given.former_checkpoint).read_text("utf-8")
-    report = report_of(given.bundle, given.key, kept, given.witness)
+    report = report_of(given.bundle, given.key, given.former_checkpoint, given.witness)
     json.dump(report, sys.stdout, indent=1)
     print()
     return ending_of(report)
