@@ -27,6 +27,12 @@ from tests.vendors.moderation_clouds import (
 )
 
 KEY = "0d0466b0-e727-4d9c-b35d-f84bb474a37f"
+GARBAGE: dict[str, object] = {
+    "list": ["<html>", None],
+    "text": {"Response": "down", "CiphertextBlob": 1},
+    "error": {"Response": {"Error": "down"}, "error": {"error_code": None}},
+}
+"""What stands between may answer."""
 _PADDING = bytes(64)
 """The clouds' own texts are longer: they say which key, and which version of it."""
 
@@ -70,8 +76,8 @@ def key_management_clouds() -> Iterator[KeyManagementClouds]:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
             clouds.cloud.requests.append((self.path, headers, body))
-            if clouds.cloud.fault == "garbage":
-                self._send(200, ["<html>", None])
+            if clouds.cloud.fault in GARBAGE:
+                self._send(200, GARBAGE[clouds.cloud.fault])
                 return
             try:
                 self._send(200, _serve(clouds, self.path, headers, body))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -28,6 +29,8 @@ from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
 _WAITS = Waits(connect_max_s=3.0, first_byte_max_s=5.0, total_max_s=5.0)
 _ANSWER_BYTES_MAX = 65_536
 _CODE_CHARACTERS_MAX = 100
+_CODES = (("Code",), ("Response", "Error", "Code"), ("error", "error_code"), ("error_code",))
+"""Where the clouds say what went wrong; Tencent with the status 200."""
 
 
 class KmsRequest(NamedTuple):
@@ -36,7 +39,8 @@ class KmsRequest(NamedTuple):
     url: str
     headers: Mapping[str, str]
     body: bytes
-    read: Callable[[dict[str, object]], object]
+    wanted: tuple[str, ...]
+    """Names on the way to it, from the outside in."""
 
 
 class KmsVendor(Protocol):
@@ -59,23 +63,17 @@ class AlibabaKms:
 
     def encrypt(self, key: str, data: str, keys: KeyPair, now_s: int) -> KmsRequest:
         """See `KmsVendor`."""
-        query = {"KeyId": key, "Plaintext": data}
-        return self._signed("Encrypt", query, keys, now_s, lambda found: found["CiphertextBlob"])
+        fields = {"KeyId": key, "Plaintext": data}
+        return self._signed("Encrypt", fields, "CiphertextBlob", keys, now_s)
 
     def decrypt(self, sealed: str, keys: KeyPair, now_s: int) -> KmsRequest:
         """See `KmsVendor`."""
-        query = {"CiphertextBlob": sealed}
-        return self._signed("Decrypt", query, keys, now_s, lambda found: found["Plaintext"])
+        return self._signed("Decrypt", {"CiphertextBlob": sealed}, "Plaintext", keys, now_s)
 
     def _signed(
-        self,
-        action: str,
-        fields: Mapping[str, str],
-        keys: KeyPair,
-        now_s: int,
-        read: Callable[[dict[str, object]], object],
+        self, action: str, fields: Mapping[str, str], wanted: str, keys: KeyPair, now_s: int
     ) -> KmsRequest:
-        body = "&".join(f"{name}={signing.quoted(value)}" for name, value in fields.items())
+        body = urlencode(fields).encode()
         headers = {
             "host": Origin.of(self._url).authority,
             "content-type": "application/x-www-form-urlencoded",
@@ -83,11 +81,11 @@ class AlibabaKms:
             "x-acs-version": "2016-01-20",
             "x-acs-date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s)),
             "x-acs-signature-nonce": os.urandom(16).hex(),
-            "x-acs-content-sha256": signing.sha256_hex(body.encode()),
+            "x-acs-content-sha256": signing.sha256_hex(body),
         }
-        signable = Signable("POST", "/", tuple(headers.items()), body.encode())
+        signable = Signable("POST", "/", tuple(headers.items()), body)
         headers["authorization"] = signing.alibaba_acs3(signable, keys)
-        return KmsRequest(self._url + "/", headers, body.encode(), read)
+        return KmsRequest(self._url + "/", headers, body, (wanted,))
 
 
 class TencentKms:
@@ -101,9 +99,8 @@ class TencentKms:
 
     def encrypt(self, key: str, data: str, keys: KeyPair, now_s: int) -> KmsRequest:
         """See `KmsVendor`."""
-        return self._signed(
-            "Encrypt", {"KeyId": key, "Plaintext": data}, "CiphertextBlob", keys, now_s
-        )
+        fields = {"KeyId": key, "Plaintext": data}
+        return self._signed("Encrypt", fields, "CiphertextBlob", keys, now_s)
 
     def decrypt(self, sealed: str, keys: KeyPair, now_s: int) -> KmsRequest:
         """See `KmsVendor`."""
@@ -123,15 +120,7 @@ class TencentKms:
         }
         signable = Signable("POST", "/", tuple(headers.items()), body)
         headers["authorization"] = signing.tencent_tc3(signable, keys, "kms", now_s)
-
-        def read(found: dict[str, object]) -> object:
-            answer = found["Response"]
-            assert isinstance(answer, dict)
-            if error := answer.get("Error"):
-                raise SecretFileRefused(f"the cloud said {_shown(error.get('Code'))}")
-            return answer[wanted]
-
-        return KmsRequest(self._url + "/", headers, body, read)
+        return KmsRequest(self._url + "/", headers, body, ("Response", wanted))
 
 
 class HuaweiKms:
@@ -164,7 +153,7 @@ class HuaweiKms:
         }
         signable = Signable("POST", path, tuple(headers.items()), body)
         headers["authorization"] = signing.huawei_sdk(signable, keys)
-        return KmsRequest(self._url + path, headers, body, lambda found: found[wanted])
+        return KmsRequest(self._url + path, headers, body, (wanted,))
 
 
 KMS_VENDORS: Mapping[str, Callable[[str, str, str], KmsVendor]] = {
@@ -210,21 +199,25 @@ class KmsStore:
             reply, answer = await exchange(
                 client, "POST", asked.url, asked.headers, asked.body, _WAITS, _ANSWER_BYTES_MAX
             )
-            found = msgspec.json.decode(answer, type=dict[str, object])
-            if reply.status != 200:
-                code = found.get("Code") or found.get("error_code") or found.get("error")
-                raise SecretFileRefused(f"the cloud said {reply.status} {_shown(code)}")
-            wanted = asked.read(found)
-        except (msgspec.DecodeError, KeyError, AssertionError):
+            found = msgspec.json.decode(answer)
+        except (msgspec.DecodeError, RecursionError):
             raise SecretFileRefused(f"{asked.url} gave no answer of a key management") from None
         except (ClientError, OSError, ValueError) as error:
             raise SecretFileRefused(f"{asked.url}: {type(error).__name__} {error}") from None
         finally:
             client.close()
+        code = next(filter(None, (_at(found, names) for names in _CODES)), "")
+        if code or reply.status != 200:
+            said = f"{reply.status} {code}"[:_CODE_CHARACTERS_MAX]
+            raise SecretFileRefused(f"the cloud said {said}")
+        wanted = _at(found, asked.wanted)
         if not isinstance(wanted, str) or not wanted.isascii() or "\n" in wanted:
             raise SecretFileRefused(f"{asked.url} gave no answer of a key management")
         return wanted
 
 
-def _shown(code: object) -> str:
-    return str(code)[:_CODE_CHARACTERS_MAX]
+def _at(found: object, names: tuple[str, ...]) -> object:
+    """What stands there; None where nothing does."""
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found

@@ -123,7 +123,7 @@ def baidu_bce(request: Signable, keys: KeyPair, now_s: int, valid_s: int = _BCE_
     key = _hmac(keys.secret.encode(), prefix).hex().encode()
     host = dict(_lowered(request.headers, ("host",)))["host"]
     canonical = (
-        f"{request.method}\n{_path(request.path)}\n{_query(request.query)}\nhost:{quoted(host)}"
+        f"{request.method}\n{_path(request.path)}\n{_query(request.query)}\nhost:{_quoted(host)}"
     )
     return f"{prefix}/host/{_hmac(key, canonical).hex()}"
 
@@ -165,11 +165,10 @@ def _path(path: str) -> str:
 
 
 def _query(query: Sequence[tuple[str, str]]) -> str:
-    return "&".join(f"{quoted(name)}={quoted(value)}" for name, value in sorted(query))
+    return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in sorted(query))
 
 
-def quoted(text: str) -> str:
-    """Percent-encoded, as canonical requests have it."""
+def _quoted(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
