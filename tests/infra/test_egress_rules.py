@@ -23,7 +23,7 @@ from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import audit_events
 from tokenschain.infra.egress import exchange
 from tokenschain.infra.egress_rules import Egress, EgressRefused
-from tokenschain.wire.client import ConnectFailed, Waits
+from tokenschain.wire.client import ConnectFailed, Origin, Waits
 
 WAITS = Waits(connect_max_s=5.0, pool_max_s=5.0, first_byte_max_s=5.0, idle_max_s=5.0,
               total_max_s=5.0)  # fmt: skip
@@ -90,6 +90,17 @@ def test_an_upstream_is_reached_by_its_zone_and_a_machine_in_two_zones_by_none()
     # A configuration that takes one away holds at once.
     now = {}
     assert not may(egress, "a.example", PUBLIC)
+
+
+def test_a_machine_is_the_same_however_its_name_is_written() -> None:
+    hosts = {"Hook.Example.CN": "cn", "*.接口.example": "own"}
+    egress = rules("domestic-only", hosts=hosts)
+    one = Upstream("m", base_url="https://模型.example./v1", zone="mlps3")
+    egress.upstreams = lambda: {"m": one}
+    for url in ("https://hook.example.cn", "https://HOOK.example.cn.", "https://a.接口.example",
+                "https://模型.example", "https://模型.EXAMPLE."):  # fmt: skip
+        assert may(egress, Origin.of(url).host, PUBLIC), url
+    assert not may(egress, Origin.of("https://别的.example").host, PUBLIC)
 
 
 @pytest.mark.parametrize(

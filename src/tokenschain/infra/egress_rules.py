@@ -22,6 +22,7 @@ from tokenschain.infra.config import Settings, SettingsError
 from tokenschain.infra.egress import is_own_address, outside_client, upstream_tls
 from tokenschain.infra.log import EventLog
 from tokenschain.wire.client import HttpClient, is_loopback
+from tokenschain.wire.request_head import ascii_host
 from tokenschain.wire.resolver import Resolver
 
 Upstreams = Mapping[str, Upstream]
@@ -51,6 +52,8 @@ class Egress:
         self._zones = frozenset(zones_of(self._mode) or ())
         self.report = report
         self.upstreams = upstreams
+        hosts = settings.sovereignty.hosts
+        self._declared = {_name_of(host): zone for host, zone in hosts.items()}
         self._fixed = _zones_by_host(_known_places(settings)) if self._mode != NONE else {}
         self._seen: Upstreams = {}
         self._by_upstream: dict[str, frozenset[str]] = {}
@@ -144,12 +147,12 @@ class Egress:
 
     def _zones_of(self, host: str) -> frozenset[str]:
         """The zones that a name is known to be in."""
-        declared = self._settings.sovereignty.hosts
-        labels = host.lower().rstrip(".").split(".")
+        host = _name_of(host)
+        labels = host.split(".")
         wider = ("*." + ".".join(labels[at:]) for at in range(1, len(labels)))
         for name in (host, *wider):
-            if name in declared:
-                return frozenset({declared[name]})
+            if name in self._declared:
+                return frozenset({self._declared[name]})
         now = self.upstreams()
         if now is not self._seen:
             self._seen = now
@@ -228,9 +231,17 @@ def _hosts_of(url: str | None) -> list[str]:
     found = []
     for place in places:
         with contextlib.suppress(ValueError):
-            host = (urlsplit(f"//{place}").hostname or "").rstrip(".")
+            host = _name_of(urlsplit(f"//{place}").hostname or "")
             found += [host] if host else []
     return found
+
+
+def _name_of(host: str) -> str:
+    """A host as it is looked up, however it is written."""
+    try:
+        return ascii_host(host).rstrip(".").lower()
+    except ValueError:
+        return host  # nothing is found at it
 
 
 def _addresses(host: str) -> list[str]:
