@@ -20,8 +20,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from tokenschain.infra.egress import exchange
-from tokenschain.infra.security.passphrase_store import body_of
-from tokenschain.infra.security.secret_files import WRAPPED, SecretFileRefused
+from tokenschain.infra.security.secret_files import WRAPPED, SecretFileRefused, body_of
 from tokenschain.providers import signing
 from tokenschain.providers.signing import KeyPair, Signable
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SM3
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from tokenschain.infra.security.secret_files import WRAPPED, SecretFileRefused
+from tokenschain.infra.security.secret_files import WRAPPED, SecretFileRefused, body_of
 from tokenschain.infra.security.suite import GM, INTERNATIONAL, KEY_BYTES, Suite
 
 KIND = "passphrase"
@@ -77,20 +77,3 @@ class PassphraseStore:
         else:
             kdf = Scrypt(salt, KEY_BYTES, n=cost, r=8, p=1)
         return kdf.derive(self._passphrase)
-
-
-def body_of(line: str, kind: str) -> str:
-    """What a store of this kind wrote, without its mark.
-
-    Raises:
-        SecretFileRefused: another one wrote it, or the secret stands there in clear.
-    """
-    if not line.startswith(WRAPPED):
-        raise SecretFileRefused(
-            "the secret stands there in clear: `tokenschain crypto wrap` puts it under the key "
-            f"store `{kind}`"
-        )
-    found, _, body = line.removeprefix(WRAPPED).partition(":")
-    if found != kind:
-        raise SecretFileRefused(f"it was wrapped by the key store `{found}`, and this is `{kind}`")
-    return body

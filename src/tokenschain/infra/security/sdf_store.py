@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tokenschain.infra.security.gm import sm3
-from tokenschain.infra.security.passphrase_store import body_of
-from tokenschain.infra.security.secret_files import WRAPPED, SecretFileRefused
+from tokenschain.infra.security.secret_files import WRAPPED, SecretFileRefused, body_of
 
 KIND = "sdf"
 _SM4_ECB, _SM4_CBC = 0x401, 0x402

@@ -71,6 +71,23 @@ class _Clear:
 CLEAR: KeyStore = _Clear()
 
 
+def body_of(line: str, kind: str) -> str:
+    """What a store of this kind wrote, without its mark.
+
+    Raises:
+        SecretFileRefused: another one wrote it, or the secret stands there in clear.
+    """
+    if not line.startswith(WRAPPED):
+        raise SecretFileRefused(
+            "the secret stands there in clear: `tokenschain crypto wrap` puts it under the key "
+            f"store `{kind}`"
+        )
+    found, _, body = line.removeprefix(WRAPPED).partition(":")
+    if found != kind:
+        raise SecretFileRefused(f"it was wrapped by the key store `{found}`, and this is `{kind}`")
+    return body
+
+
 def read(path: Path, store: KeyStore = CLEAR) -> tuple[str, ...]:
     """The secrets of a file, the one in force first.
 
