@@ -13,6 +13,7 @@ from tests.records import record
 from tokenschain.control.billing import ledger, limits
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.cache import rules_and_stats
+from tokenschain.control.content import legal_holds
 from tokenschain.core import call_record
 from tokenschain.core.call_record import AttemptRecord, Overhead
 from tokenschain.core.limits import Budget, Rate, Selector
@@ -23,7 +24,8 @@ VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "000
             "0010", "0011", "0012", "0013", "0014", "0015",
             "0016", "0017", "0018", "0019", "0020", "0021",
             "0022", "0023", "0024", "0025", "0026", "0027", "0028", "0029",
-            "0030", "0031", "0032", "0034", "0035")  # fmt: skip
+            "0030", "0031", "0032", "0034", "0035", "0036", "0037", "0038", "0041",
+            "0042", "0043")  # fmt: skip
 
 
 @pytest.fixture
@@ -295,6 +297,26 @@ def test_what_the_cache_did_is_added_up_from_the_calls_that_are_there(bare: Engi
     db.migrate(bare)
     with bare.connect() as connection:
         assert rules_and_stats.stats(connection, None, 0, 2**40, ["tenant", "hour"]) == before
+
+
+def test_what_is_held_stays_held(bare: Engine) -> None:
+    db.migrate(bare, "0042")
+    with bare.begin() as connection:
+        for hold, subject in (("all", ""), ("ada", "a" * 32)):
+            connection.execute(
+                text(
+                    "insert into legal_holds (id, tenant, subject, from_ms, until_ms, reason, "
+                    f"created_by, created_at_ms) values ('{hold}', 't', '{subject}', 0, 9, '', "
+                    "'u', 1)"
+                )
+            )
+    for version in ("head", "0042", "head"):
+        db.migrate(bare, version)
+    with bare.connect() as connection:
+        held = {
+            hold: (legal_holds.find(connection, hold) or {})["subject"] for hold in ("all", "ada")
+        }
+    assert held == {"all": "", "ada": "a" * 32}
 
 
 # --- 0010: signing in -----------------------------------------------------------------------

@@ -10,8 +10,11 @@ import pytest
 
 from tests import kept_content
 from tests.security.platform import Platform, platform
+from tokenschain.control.content.content_archive import ContentArchive
 from tokenschain.control.content.erasure import DestroyedKeys
+from tokenschain.control.content.key_hierarchy import ContentKeys
 from tokenschain.control.content.retention import RetentionJob
+from tokenschain.infra.security.suite import GM
 
 DAY_MS = 86_400_000
 NOW_MS = int(time.time() * 1e3)
@@ -89,6 +92,21 @@ def test_a_hold_of_a_period_outlives_the_class(house: Platform, tmp_path: Path) 
     house.operator("POST", f"/legal-holds/{made}/release", {"reason": "over"})
     job.look(NOW_MS)
     assert calls(house, "held") == set()
+
+
+def test_a_hold_of_an_end_user_holds_what_any_suite_sealed(house: Platform) -> None:
+    keys = ContentKeys(house.engine, house.app.state.context.sealer, GM)
+    shared = house.app.state.internal.cases.shared
+    other = ContentArchive(house.engine, shared, keys, audited=False)
+    other.enter([kept_content.shipped(house, "suites", "before", end_user="ada")])
+    body = {"tenant": "suites", "end_user": "ada", "reason": "case 7"}
+    hold = house.operator("POST", "/legal-holds", body).json()
+    assert len(hold["subject"]) == 32 and "subjects" not in hold
+    keep(house, "suites", "with it", 0, end_user="ada")
+    other.enter([kept_content.shipped(house, "suites", "after", end_user="ada")])
+    done = house.operator("POST", "/content-erasures", body).json()
+    assert (done["contents"], done["held"]) == (0, 3)
+    assert calls(house, "suites") == {"before", "with it", "after"}
 
 
 def test_what_arrives_after_its_erasure_is_not_kept(house: Platform) -> None:

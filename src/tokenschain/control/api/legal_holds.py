@@ -75,11 +75,13 @@ def create_hold(asked: Setting, wanted: NewLegalHold) -> LegalHold:
     """Hold content: neither people nor retention classes erase it until the hold is released."""
     asked.need(wanted.tenant)
     asked.need_step_up()
-    subject = archive(asked).keys.subject(asked.db, wanted.tenant, wanted.end_user)
+    keys = archive(asked).keys
+    named = wanted.end_user
+    subjects = keys.made_subjects(asked.db, wanted.tenant, named) if named else []
     until_ms = FOREVER_MS if wanted.until_s is None else wanted.until_s * 1_000
-    hold = NewHold(wanted.tenant, subject, wanted.from_s * 1_000, until_ms, wanted.reason)
+    hold = NewHold(wanted.tenant, subjects, wanted.from_s * 1_000, until_ms, wanted.reason)
     made = legal_holds.add(asked.db, hold, asked.actor.id, time.time_ns() // 1_000_000)
-    asked.note(wanted.tenant, made["id"], {"subject": subject, "reason": wanted.reason})
+    asked.note(wanted.tenant, made["id"], {"subject": made["subject"], "reason": wanted.reason})
     return LegalHold.model_validate(made)
 
 

@@ -56,12 +56,15 @@ class ContentKeys:
         said = b"end user\0" + end_user.encode()
         return [suite.mac(found[1], said)[:SUBJECT_BYTES].hex() for suite in self._suite.readers()]
 
-    def subject(self, connection: Connection, tenant: str, end_user: str) -> str:
-        """The hash of an end user whose content comes; the tenant has a key from then on."""
-        if not end_user:
-            return ""
+    def made_subjects(self, connection: Connection, tenant: str, end_user: str) -> list[str]:
+        """The same of an end user whose content may be yet to come: the tenant has a key from then
+        on."""
         self._made_tenant_key(connection, tenant)
-        return self.subjects(connection, tenant, end_user)[0]
+        return self.subjects(connection, tenant, end_user)
+
+    def subject(self, connection: Connection, tenant: str, end_user: str) -> str:
+        """The hash of an end user whose content comes; empty where nobody is named."""
+        return self.made_subjects(connection, tenant, end_user)[0] if end_user else ""
 
     def key(self, connection: Connection, tenant: str, day: int, subject: str = "") -> ContentKey:
         """The key to seal with, made where there is none yet.

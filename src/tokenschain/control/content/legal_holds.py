@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, insert, not_, or_, select, true, update
 
 from tokenschain.core.errors import ApiError
@@ -22,8 +23,8 @@ class NewHold(NamedTuple):
     """What is to be held, and why."""
 
     tenant: str
-    subject: str
-    """An end user's hash; empty: all of the tenant's."""
+    subjects: Sequence[str]
+    """The hashes that an end user may be known by; none: all of the tenant's."""
     from_ms: int
     until_ms: int
     reason: str
@@ -40,11 +41,12 @@ def add(connection: Connection, wanted: NewHold, by: str, now_ms: int) -> dict[s
     if len(_live(connection, [wanted.tenant])) >= IN_FORCE_MAX:
         raise ApiError("conflict", f"A tenant has at most {IN_FORCE_MAX} holds at one time.")
     row = wanted._asdict() | {
+        "subjects": msgspec.json.encode(wanted.subjects).decode(),
         "id": secrets.new_id("hold"), "created_by": by, "created_at_ms": now_ms,
         "released_by": None, "released_at_ms": None, "release_reason": None,
     }  # fmt: skip
     connection.execute(insert(legal_holds).values(row))
-    return row
+    return _shown(row)
 
 
 def release(connection: Connection, hold_id: str, by: str, reason: str, now_ms: int) -> bool:
@@ -62,14 +64,23 @@ def find(connection: Connection, hold_id: str) -> dict[str, Any] | None:
     """One hold."""
     query = select(legal_holds).where(legal_holds.c.id == hold_id)
     row = connection.execute(query).mappings().first()
-    return None if row is None else dict(row)
+    return None if row is None else _shown(dict(row))
 
 
 def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
     """One page of holds, the latest first."""
     order = (legal_holds.c.created_at_ms, legal_holds.c.id)
     query = select(legal_holds)
-    return paging.read_page(connection, query, page_, order, newest=True, tenant=tenant)
+    found = paging.read_page(connection, query, page_, order, newest=True, tenant=tenant)
+    return found._replace(rows=[_shown(row) for row in found.rows])
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    subjects = _subjects(row.pop("subjects"))
+    return row | {"subject": subjects[0] if subjects else ""}
+
+
+_subjects = msgspec.json.Decoder(list[str]).decode
 
 
 def is_held(connection: Connection, tenants: Sequence[str]) -> ColumnElement[bool]:
@@ -77,8 +88,8 @@ def is_held(connection: Connection, tenants: Sequence[str]) -> ColumnElement[boo
     c, held = call_contents.c, []
     for one in _live(connection, tenants):
         of_it = [c.tenant == one.tenant, c.started_ms >= one.from_ms, c.started_ms < one.until_ms]
-        if one.subject:
-            of_it.append(c.subject == one.subject)
+        if subjects := _subjects(one.subjects):
+            of_it.append(c.subject.in_(subjects))
         held.append(and_(*of_it))
     return or_(*held) if held else not_(true())
 

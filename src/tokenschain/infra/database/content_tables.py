@@ -87,7 +87,8 @@ legal_holds = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("tenant", String(64), nullable=False),
-    Column("subject", String(64), nullable=False),  # empty: all of the tenant's
+    # JSON: the hashes of an end user, one for each suite; empty: all of the tenant's.
+    Column("subjects", Text, nullable=False, server_default="[]"),
     Column("from_ms", BigInteger, nullable=False),
     Column("until_ms", BigInteger, nullable=False),
     Column("reason", String(500), nullable=False),
