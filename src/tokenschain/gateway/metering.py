@@ -7,10 +7,10 @@ the metrics and not in the journal, so a flood of guesses cannot fill a disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from msgspec import structs
+from msgspec import Raw, structs
 
 from tokenschain.core import call_record
 from tokenschain.core.audit import receipt
@@ -27,7 +27,7 @@ from tokenschain.core.call_record import (
 )
 from tokenschain.core.compliance.transfers import ABROAD
 from tokenschain.core.errors import ApiError, Fault
-from tokenschain.core.formats.end_user import end_user_of
+from tokenschain.core.formats.end_user import SAFETY_IDENTIFIER, USER, end_user_of
 from tokenschain.core.moderation import case_record
 from tokenschain.core.pricing.catalog import (
     PICO_PER_MICRO,
@@ -93,7 +93,6 @@ class JournalMetering:
         self._full = full
         self._observe = observe
         self._numbers = numbers
-        self._number = numbers[0]
         self._receipt_of = receipt_of
 
     def admit(self, call: Call) -> None:
@@ -110,11 +109,9 @@ class JournalMetering:
             if attempts or hit is None or hit.entry is None or call.error is not None:
                 record = record_of(call, now, self._name)
                 if attempts and call.caller is not None:
-                    last = attempts[-1]
-                    for attempt in attempts:
-                        if attempt.candidate.upstream.zone in ABROAD:
-                            record.subject = self._subject(call, call.caller)
-                            break
+                    last, fields = attempts[-1], call.parsed.fields
+                    if USER in fields or SAFETY_IDENTIFIER in fields:
+                        record.subject = self._subject(fields, attempts, call.caller)
                     if (
                         self._served.sells
                         or last.delivered is not None
@@ -138,9 +135,14 @@ class JournalMetering:
             self._keep_case(call, call.screening)
         return self._keep(call, record)
 
-    def _subject(self, call: Call, caller: KeyGrant) -> str:
-        """The end user that a call names, as a keyed hash; nothing else of people is on record."""
-        named = end_user_of(call.parsed.fields)
+    def _subject(
+        self, fields: Mapping[str, Raw], attempts: Sequence[Attempt], caller: KeyGrant
+    ) -> str:
+        """The end user that a call names, as a keyed hash, if data of it went abroad; nothing else
+        of people is on record."""
+        if not any(attempt.candidate.upstream.zone in ABROAD for attempt in attempts):
+            return ""
+        named = end_user_of(fields)
         if not named or self._subject_digest is None:
             return ""
         return self._subject_digest(f"subject\0{caller.tenant}\0{named}".encode())[:16].hex()
@@ -174,7 +176,7 @@ class JournalMetering:
 
     def _append(self, record: CallRecord) -> CallRecord:
         """Returns what was written."""
-        record.sequence = number = self._number + 1
+        record.sequence = number = self._numbers[0] + 1
         cost, charge = record.cost_pico, record.charge_pico
         if (cost and cost > AMOUNT_MAX) or (charge and charge > AMOUNT_MAX):
             record = call_record.reduced(record)
@@ -184,7 +186,7 @@ class JournalMetering:
             # Too large, or with a number that no record holds: less of it is still on record.
             record = call_record.reduced(record)
             self._journal.append(call_record.encode(record))
-        self._number = self._numbers[0] = number
+        self._numbers[0] = number
         return record
 
     def _price(self, record: CallRecord, call: Call) -> None:

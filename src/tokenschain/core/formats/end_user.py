@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Raw
 
-FIELDS = ("safety_identifier", "user")
+SAFETY_IDENTIFIER, USER = "safety_identifier", "user"
+FIELDS = (SAFETY_IDENTIFIER, USER)
 """OpenAI's; `metadata.user_id` of Anthropic's API is read as `user`."""
 _text = msgspec.json.Decoder(str | None).decode
 
