@@ -198,7 +198,7 @@ class CallResponseWriter:
             send_error(
                 exchange,
                 error,
-                self._lines(call) + (_receipt(call) if call.receipt else b"") + self._cors,
+                self._lines(call) + self._cors,
                 call.request.api_format.error(error, call.request.id),
             )
 
@@ -253,6 +253,8 @@ class CallResponseWriter:
         extra = b"" if reservation is None else reservation.headers()
         if request.api_format.name == "messages":
             extra += b"request-id: %b\r\n" % request.id.encode()
+        if call.receipt:
+            extra += _receipt(call)
         if not call.attempts:
             return f"x-request-id: {request.id}\r\n{_cached(call)}".encode() + extra
         if call.adapted or call.dropped or call.emulated or b"x-tc-route" in request.headers:
@@ -280,11 +282,9 @@ class CallResponseWriter:
     @staticmethod
     def _cost(call: Call) -> bytes:
         record = call.record
-        receipt = _receipt(call) if call.receipt else b""
         if record is None or record.charge_pico is None:
-            return receipt
-        cost = format_pico(record.charge_pico, record.charge_currency)
-        return receipt + f"x-tc-cost: {cost}\r\n".encode()
+            return b""
+        return f"x-tc-cost: {format_pico(record.charge_pico, record.charge_currency)}\r\n".encode()
 
 
 def _receipt(call: Call) -> bytes:
