@@ -602,8 +602,8 @@ class Served:
     """The configuration in force: the one cell the data plane reads and its feed replaces."""
 
     __slots__ = (
-        "_directories", "_grants", "_shards", "_shared", "_snapshot", "generation", "sells",
-        "version",
+        "_directories", "_grants", "_shards", "_shared", "_snapshot", "generation", "moderates",
+        "sells", "version",
     )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
@@ -616,11 +616,12 @@ class Served:
         """Counts every change."""
         self.sells = False
         """Whether there are selling prices."""
+        self.moderates = False
+        """Whether some calls are frozen, screened, labelled or kept."""
         self.version = ""
         """Of the configuration as a whole; empty before the first."""
         if snapshot is not None:
-            self.replace(snapshot)
-            self.version = snapshot.version
+            self.serve(snapshot.version, snapshot, {})
 
     def grant(self, digest: bytes) -> KeyGrant | None:
         """What the key with this digest may do; None when there is none."""
@@ -669,6 +670,8 @@ class Served:
         self._directories = {name: ModelDirectory(snapshot, name) for name in names}
         self._snapshot = snapshot
         self.sells = bool(snapshot.sell)
+        told = (snapshot.moderation, snapshot.freezes, snapshot.labels, snapshot.contents)
+        self.moderates = any(told)
         self.generation += 1
 
     def get(self) -> Snapshot:

@@ -70,6 +70,8 @@ class ModerationStep:
         self, call: Call, caller: KeyGrant, plan: Plan
     ) -> Coroutine[None, None, None] | None:
         """See `core.ports.Moderation.screen_input`."""
+        if not self._served.moderates:
+            return None
         snapshot = self._served.get()
         if snapshot.freezes:
             _check_frozen(snapshot, call, caller, plan)
