@@ -71,3 +71,30 @@ def test_the_first_line_is_in_force_and_a_change_is_noticed(tmp_path: Path) -> N
     assert stat.S_IMODE(put(path, new).stat().st_mode) == 0o600
     now[0] += 2 * secret_files.REREAD_S
     assert file() == (new,)
+
+
+def test_a_key_store_that_was_away_is_asked_again(tmp_path: Path) -> None:
+    class Store:
+        away = False
+
+        def wrap(self, secret: str) -> str:
+            return secret_files.WRAPPED + secret
+
+        def unwrap(self, line: str) -> str:
+            if self.away:
+                raise SecretFileRefused("away")
+            return line.removeprefix(secret_files.WRAPPED)
+
+    now, said, store = [0.0], list[str](), Store()
+    path = tmp_path / "secret"
+    file = SecretFile(path, lambda event, _: said.append(event), lambda: now[0], store)
+    first, new = file(), secret_files.new_secret()
+    store.away = True
+    secret_files.write(path, (store.wrap(new), *map(store.wrap, first)))
+    for _ in range(3):
+        now[0] += secret_files.ASK_AGAIN_S
+        assert file() == first
+    assert said == ["secret_file_refused"]
+    store.away = False
+    now[0] += secret_files.ASK_AGAIN_S
+    assert file() == (new, *first)

@@ -22,6 +22,8 @@ SECRETS_MAX = 4
 """Lines of one file; a rotation needs two."""
 REREAD_S = 1.0
 """How often a running process looks whether its file has changed."""
+ASK_AGAIN_S = 30.0
+"""After that a changed file that was of no use is read again: its key store may have been away."""
 FINGERPRINT_CHARACTERS = 8
 WRAPPED = "wrapped:"
 """Begins the lines that a key store wrapped; its name follows."""
@@ -294,7 +296,9 @@ class SecretFile:
         self._store = _Remembering(store)
         self._secrets = read_or_make(path, self._store)
         self._seen = self._look()
-        self._next_s = clock() + REREAD_S
+        self._next_s = self._again_s = clock() + REREAD_S
+        self._refused = ""
+        """Why the file as it stands is of no use, as was reported."""
 
     def __call__(self) -> tuple[str, ...]:
         """The secrets, the one in force first; the same object until they change."""
@@ -303,15 +307,21 @@ class SecretFile:
             self._next_s = now + REREAD_S
             seen = self._look()
             if seen != self._seen:
-                self._seen = seen
-                self._reread()
+                self._seen, self._refused = seen, ""
+                self._reread(now)
+            elif self._refused and now >= self._again_s:
+                self._reread(now)
         return self._secrets
 
-    def _reread(self) -> None:
+    def _reread(self, now_s: float) -> None:
         try:
             self._secrets = read(self._path, self._store)
+            self._refused = ""
         except (OSError, SecretFileRefused) as error:
-            self._report("secret_file_refused", str(error))
+            self._again_s = now_s + ASK_AGAIN_S
+            if str(error) != self._refused:
+                self._refused = str(error)
+                self._report("secret_file_refused", self._refused)
 
     def _look(self) -> tuple[int, ...]:
         try:
