@@ -43,14 +43,13 @@ def add_calls(
     )
 
 
-def add_contents(connection: Connection, lines: Sequence[bytes], span_ms: tuple[int, int]) -> None:
-    """Records of what was kept of calls.
+def add_content(connection: Connection, line: bytes, began_ms: int) -> None:
+    """The record of what was kept of a call.
 
     Args:
-        span_ms: when the first and the last of the calls began.
+        began_ms: when the call did.
     """
-    if lines:
-        _add(connection, len(lines), b"\n".join(lines), None, {}, span_ms)
+    _add(connection, 1, line, None, {}, (began_ms, began_ms))
 
 
 def add_event(connection: Connection, row: Mapping[str, Any]) -> None:
@@ -63,16 +62,18 @@ def add_processes(engine: Engine, payloads: Sequence[bytes]) -> list[tuple[bytes
 
     Returns those payloads that cannot be read, and why.
     """
+    lines: list[bytes] = []
     rejected: list[tuple[bytes, str]] = []
     for payload in payloads:
         try:
             found = process_record.decode(payload)
         except msgspec.DecodeError as error:
             rejected.append((payload, str(error)))
-            continue
-        line = records.of_process(secrets.new_id("gwy"), found)
+        else:
+            lines.append(records.of_process(secrets.new_id("gwy"), found))
+    if lines:
         with engine.begin() as connection:
-            _add(connection, 1, line, None, {}, (None, None))
+            _add(connection, len(lines), b"\n".join(lines), None, {}, (None, None))
     return rejected
 
 

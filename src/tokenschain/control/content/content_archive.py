@@ -93,7 +93,7 @@ class ContentArchive:
                 one.call_id, one.started_ms, one.tenant, one.project, one.kept.value,
                 (one.input_commitment, one.output_commitment),
             )  # fmt: skip
-            pending.add_contents(connection, [line], (one.started_ms, one.started_ms))
+            pending.add_content(connection, line, one.started_ms)
         return True
 
     def open(self, connection: Connection, row: Row[Any] | Mapping[str, Any]) -> OpenedContent:
