@@ -118,6 +118,15 @@ def test_what_arrives_after_its_erasure_is_not_kept(house: Platform) -> None:
     assert calls(house, "late") == {"of another"}
 
 
+def test_the_first_content_of_a_tenant_is_not_kept_after_its_erasure(house: Platform) -> None:
+    body = {"tenant": "first", "end_user": "ada", "reason": "asked for"}
+    assert house.operator("POST", "/content-erasures", body | {"dry_run": True}).status_code == 200
+    assert not house.rows("select 1 from tenant_keys where tenant = 'first'"), "it is dry"
+    assert house.operator("POST", "/content-erasures", body).json()["contents"] == 0
+    assert keep(house, "first", "first on its way", 1, end_user="ada") == 0
+    assert keep(house, "first", "first of another", 1, end_user="bob") == 1
+
+
 def test_a_tenant_is_erased_with_its_key(house: Platform) -> None:
     keep(house, "gone", "one", 3)
     keep(house, "gone", "two", 0, end_user="ada")

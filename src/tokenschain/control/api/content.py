@@ -230,7 +230,8 @@ def export_content(asked: Opening, wanted: ExportRequest) -> ListAnswer[CallCont
     asked.need(wanted.tenant)
     asked.need_step_up()
     source = archive(asked)
-    subjects = _subjects(asked, source, wanted.tenant, wanted.end_user)
+    named = wanted.end_user
+    subjects = source.keys.subjects(asked.db, wanted.tenant, named) if named else None
     until_ms = None if wanted.until_s is None else wanted.until_s * 1_000
     found = content_archive.page(
         asked.db, page_of(EXPORT_MAX, wanted.cursor), wanted.tenant, subjects,
@@ -252,7 +253,10 @@ def erase_content(asked: Erasing, wanted: NewErasure, background: BackgroundTask
     """
     asked.need(wanted.tenant)
     asked.need_step_up()
-    subjects = _subjects(asked, archive(asked), wanted.tenant, wanted.end_user)
+    keys = archive(asked).keys
+    # Content of who is erased may be on its way.
+    named = keys.subjects if wanted.dry_run else keys.made_subjects
+    subjects = named(asked.db, wanted.tenant, wanted.end_user) if wanted.end_user else None
     now_ms = _now_ms()
     before_ms = now_ms if wanted.before_s is None else min(now_ms, wanted.before_s * 1_000)
     whole = subjects is None and wanted.before_s is None
@@ -270,12 +274,6 @@ def list_erasures(asked: Seeing, page: Paged, tenant: NameQuery = None) -> ListA
     """List erasures, those that retention classes made too; the latest first."""
     found = erasure.page(asked.db, page, asked.tenant(tenant))
     return listed(ListAnswer[Erasure], found, asked.visible(found.rows))
-
-
-def _subjects(
-    asked: RequestContext, source: ContentArchive, tenant: str, end_user: str
-) -> list[str] | None:
-    return source.keys.subjects(asked.db, tenant, end_user) if end_user else None
 
 
 def _shown(row: Mapping[str, Any], opened: OpenedContent) -> CallContent:

@@ -143,9 +143,8 @@ def create_subject_request(asked: Taking, wanted: NewSubjectRequest) -> SubjectR
     received_at_s = now_s if wanted.received_at_s is None else wanted.received_at_s
     subjects: list[str] = []
     if wanted.kind == "deletion":
-        keys = archive(asked).keys
-        keys.subject(asked.db, wanted.tenant, wanted.end_user)  # content may come until it is done
-        subjects = keys.subjects(asked.db, wanted.tenant, wanted.end_user)
+        # Content may come until it is done.
+        subjects = archive(asked).keys.made_subjects(asked.db, wanted.tenant, wanted.end_user)
     made = subject_requests.add(
         asked.db, wanted.tenant, wanted.kind, hashed, wanted.note, received_at_s,
         wanted.due_days, asked.actor.id, now_s, subjects,

@@ -38,7 +38,7 @@ class Selection(NamedTuple):
 
     tenant: str
     subjects: Sequence[str] | None
-    """Hashes of one end user; None: all of the tenant's."""
+    """Hashes of one end user, at least one; None: all of the tenant's."""
     before_ms: int
     """Of calls that began before."""
     whole_tenant: bool = False
@@ -102,7 +102,7 @@ def erase(
         whole = select(t.id).where(t.tenant == wanted.tenant, t.destroyed_at_ms.is_(None))
         gone += key_hierarchy.destroy(connection, connection.execute(whole).scalars(), now_ms)
     done = Erased(secrets.new_id("ers"), len(calls), kept, sorted(set(gone)))
-    subject = "" if wanted.subjects is None else (wanted.subjects or ["-"])[0]
+    subject = "" if wanted.subjects is None else wanted.subjects[0]
     connection.execute(
         insert(content_erasures).values(
             id=done.id, tenant=wanted.tenant, subject=subject, before_ms=wanted.before_ms,
