@@ -349,6 +349,9 @@ PLANTS: dict[str, tuple[str, Callable[[Plot], None]]] = {
     "rules_without_notice": (
         "answers_labelled", lambda p: p.snapshot(labels={"*": LABEL, "tenant/beta": LabelRule()})),
     "metadata_off": ("metadata_labelled", lambda p: p.snapshot(labels={})),
+    "rules_without_metadata": (
+        "metadata_labelled",
+        lambda p: p.snapshot(labels={"*": LABEL, "tenant/beta": LabelRule(explicit="end")})),
     "producer_unknown": (
         "metadata_labelled",
         lambda p: p.snapshot(labels={"*": LabelRule(explicit="end", implicit="on")})),
@@ -394,6 +397,30 @@ def test_nothing_is_red_where_nothing_is_planted_but_what_a_test_cannot_have(hou
         # Its API keys and tokens are stored by the other suite's digests.
         "national_algorithms": {"rows_of_other_suite"}
     }
+
+
+@pytest.mark.parametrize("values", [{"state": "shadow"}, {"scope": "tenant/alpha"}])
+@pytest.mark.parametrize(
+    "query",
+    ["moderation_in_force", "moderation_fails_closed", "engines_asked", "offenders_suspended",
+     "media_screened", "personal_data_kept_in", "models_filed"],
+)  # fmt: skip
+def test_no_policy_for_all_is_no_evidence_of_what_policies_do(
+    house: House, query: str, values: dict[str, Any]
+) -> None:
+    assert "no_policy_for_all" in codes(found(house, query, lambda plot: plot.policy(**values)))
+
+
+def test_a_mode_that_sends_data_abroad_keeps_nothing_in(house: House) -> None:
+    def mode(name: str) -> Callable[[Plot], None]:
+        def plant(plot: Plot) -> None:
+            plot.snapshot(routing=Routing())
+            plot.set("sovereignty", mode=name)
+
+        return plant
+
+    assert codes(found(house, "data_stays", mode("domestic-only"))) == set()
+    assert codes(found(house, "data_stays", mode("zone:abroad"))) == {"residency_open"}
 
 
 def test_what_the_program_itself_decides_is_shown(house: House) -> None:

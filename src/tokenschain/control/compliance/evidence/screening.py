@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from tokenschain.control import gateways
 from tokenschain.control.compliance.evidence.finding import (
@@ -15,14 +15,14 @@ from tokenschain.control.compliance.evidence.finding import (
     named,
 )
 from tokenschain.control.moderation import review_queue
+from tokenschain.core.compliance.transfers import ABROAD
 from tokenschain.core.moderation.personal_data import DataKind
 from tokenschain.core.moderation.verdict import Direction
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
-from tokenschain.core.snapshot.zones import NONE
+from tokenschain.core.snapshot.zones import EVERYBODY, under
 
 PACKS_FRESH_S = 7 * DAY_S
 _SENSITIVE = (DataKind.RESIDENT_ID, DataKind.BANK_CARD, DataKind.MOBILE)
-_ABROAD = ("abroad", "")
 
 
 def _public(facts: PlatformFacts) -> dict[str, ModerationPolicy]:
@@ -34,24 +34,41 @@ def _public(facts: PlatformFacts) -> dict[str, ModerationPolicy]:
     }
 
 
-def _wrong_policies(
-    facts: PlatformFacts, code: str, is_wrong: Callable[[ModerationPolicy], bool]
+def _missing_for_all(policies: Iterable[ModerationPolicy]) -> list[Gap]:
+    """What is right with policies says nothing of calls that none of them is for."""
+    return gaps_if(all(one.scope != EVERYBODY for one in policies), "no_policy_for_all")
+
+
+def _public_gaps(
+    facts: PlatformFacts, faults: Mapping[str, Callable[[ModerationPolicy], bool]]
 ) -> list[Gap]:
-    wrong = {name for name, one in _public(facts).items() if is_wrong(one)}
-    return gaps_if(wrong, code, who=named(wrong))
+    """Whether a policy for the public is there for all calls, and what is wrong with any.
+
+    Args:
+        faults: by the gap that it is.
+    """
+    found = _public(facts)
+    gaps = _missing_for_all(found.values())
+    for code, is_wrong in faults.items():
+        wrong = {name for name, one in found.items() if is_wrong(one)}
+        gaps += gaps_if(wrong, code, who=named(wrong))
+    return gaps
 
 
 def moderation_in_force(facts: PlatformFacts) -> QueryResult:
     """Whether what the public asks and is answered is screened."""
-    found = _public(facts)
-    everywhere = any(one.scope == "*" for one in found.values())
     return QueryResult(
-        {"policies": len(facts.snapshot.moderation), "active_for_the_public": sorted(found)},
-        [
-            *gaps_if(not everywhere, "no_policy_for_all"),
-            *_wrong_policies(facts, "input_unscreened", lambda p: not p.screens(Direction.INPUT)),
-            *_wrong_policies(facts, "output_unscreened", lambda p: not p.screens(Direction.OUTPUT)),
-        ],
+        {
+            "policies": len(facts.snapshot.moderation),
+            "active_for_the_public": sorted(_public(facts)),
+        },
+        _public_gaps(
+            facts,
+            {
+                "input_unscreened": lambda policy: not policy.screens(Direction.INPUT),
+                "output_unscreened": lambda policy: not policy.screens(Direction.OUTPUT),
+            },
+        ),
     )
 
 
@@ -59,7 +76,7 @@ def moderation_fails_closed(facts: PlatformFacts) -> QueryResult:
     """What an engine without a verdict means for the public."""
     return QueryResult(
         {"active_for_the_public": sorted(_public(facts))},
-        _wrong_policies(facts, "public_fails_open", lambda policy: not policy.fails_closed),
+        _public_gaps(facts, {"public_fails_open": lambda policy: not policy.fails_closed}),
     )
 
 
@@ -67,8 +84,9 @@ def engines_asked(facts: PlatformFacts) -> QueryResult:
     """Whether somebody besides the local rules screens what the public is answered."""
     return QueryResult(
         {"configured": sorted(facts.settings.moderation.engines)},
-        _wrong_policies(
-            facts, "no_engine", lambda policy: not policy.engines and policy.classifier is None
+        _public_gaps(
+            facts,
+            {"no_engine": lambda policy: not policy.engines and policy.classifier is None},
         ),
     )
 
@@ -77,13 +95,15 @@ def offenders_suspended(facts: PlatformFacts) -> QueryResult:
     """Whether end users are suspended who ask again and again for what is blocked."""
     return QueryResult(
         {"suspended": sum(map(len, facts.snapshot.suspended.values()))},
-        _wrong_policies(facts, "offenders_go_on", lambda policy: policy.offenders is None),
+        _public_gaps(facts, {"offenders_go_on": lambda policy: policy.offenders is None}),
     )
 
 
 def media_screened(facts: PlatformFacts) -> QueryResult:
     """Whether pictures that nothing has screened pass."""
-    return QueryResult({}, _wrong_policies(facts, "media_passes", lambda one: one.media == "pass"))
+    return QueryResult(
+        {}, _public_gaps(facts, {"media_passes": lambda policy: policy.media == "pass"})
+    )
 
 
 def keyword_packs(facts: PlatformFacts) -> QueryResult:
@@ -131,7 +151,7 @@ def personal_data_kept_in(facts: PlatformFacts) -> QueryResult:
     return QueryResult(
         {"policies": sorted(found)},
         [
-            *gaps_if(not found, "no_policy_for_all"),
+            *_missing_for_all(found.values()),
             *gaps_if(wrong, "personal_data_passes", who=named(wrong)),
         ],
     )
@@ -150,9 +170,9 @@ def texts_kept(facts: PlatformFacts) -> QueryResult:
 def data_stays(facts: PlatformFacts) -> QueryResult:
     """Whether calls can leave the country."""
     routing, mode = facts.snapshot.routing, facts.settings.sovereignty.mode
-    allowed = routing.residency.get("*")
-    abroad = {one.id for one in facts.snapshot.upstreams.values() if (one.zone or "") in _ABROAD}
-    bounded = mode != NONE or (allowed is not None and "abroad" not in allowed)
+    allowed = under(routing.residency, {EVERYBODY: mode}).get(EVERYBODY)
+    abroad = {one.id for one in facts.snapshot.upstreams.values() if one.zone in ABROAD}
+    bounded = allowed is not None and "abroad" not in allowed
     return QueryResult(
         {
             "mode": mode,
@@ -173,7 +193,7 @@ def models_filed(facts: PlatformFacts) -> QueryResult:
     return QueryResult(
         {"models": len(chat), "with_number": len(chat) - len(without)},
         [
-            *_wrong_policies(facts, "filing_not_required", lambda one: not one.require_filed),
+            *_public_gaps(facts, {"filing_not_required": lambda policy: not policy.require_filed}),
             *gaps_if(without, "models_without_filing", count=len(without), who=named(without)),
         ],
     )
@@ -181,7 +201,7 @@ def models_filed(facts: PlatformFacts) -> QueryResult:
 
 def answers_labelled(facts: PlatformFacts) -> QueryResult:
     """Whether answers say that AI made them, in their text."""
-    rule = facts.snapshot.labels.get("*")
+    rule = facts.snapshot.labels.get(EVERYBODY)
     without = {scope for scope, one in facts.snapshot.labels.items() if one.explicit == "none"}
     return QueryResult(
         {"rules": len(facts.snapshot.labels), "of_all": "" if rule is None else rule.explicit},
@@ -194,10 +214,15 @@ def answers_labelled(facts: PlatformFacts) -> QueryResult:
 
 def metadata_labelled(facts: PlatformFacts) -> QueryResult:
     """Whether answers carry the label's metadata, with the code of who offers the service."""
-    rule = facts.snapshot.labels.get("*")
-    off = rule is None or rule.implicit == "off"
-    nameless = rule is not None and not rule.producer
+    rules = facts.snapshot.labels
+    rule = rules.get(EVERYBODY)
+    off = {scope for scope, one in rules.items() if one.implicit == "off"}
+    nameless = any(not one.producer for one in rules.values())
     return QueryResult(
-        {"of_all": "" if rule is None else rule.implicit},
-        [*gaps_if(off, "metadata_off"), *gaps_if(nameless, "producer_unknown")],
+        {"rules": len(rules), "of_all": "" if rule is None else rule.implicit},
+        [
+            *gaps_if(rule is None, "metadata_off"),
+            *gaps_if(off, "rules_without_metadata", who=named(off)),
+            *gaps_if(nameless, "producer_unknown"),
+        ],
     )
