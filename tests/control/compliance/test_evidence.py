@@ -19,9 +19,12 @@ from tokenschain import __version__
 from tokenschain.control import gateways, revisions
 from tokenschain.control.audit import admin_log, cosigning, log
 from tokenschain.control.compliance import controls, evidence
+from tokenschain.control.compliance.evidence import screening
 from tokenschain.control.compliance.evidence.finding import PlatformFacts, QueryResult
+from tokenschain.control.duties import incidents
 from tokenschain.control.identity import api_keys, separation
 from tokenschain.core.audit import witnessing
+from tokenschain.core.cache.key import Identity
 from tokenschain.core.gateway_status import GatewayStatus, PackStatus, RefusedRevision
 from tokenschain.core.limits import Rate, Selector
 from tokenschain.core.moderation.personal_data import DataKind
@@ -32,6 +35,7 @@ from tokenschain.infra.config import Settings
 from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.database import tables
 from tokenschain.infra.database.audit_tables import audit_segments
+from tokenschain.infra.database.duty_tables import subject_requests
 from tokenschain.infra.database.moderation_tables import moderation_cases
 from tokenschain.infra.security import self_test
 from tokenschain.infra.security.note_keys import NoteSecret
@@ -206,6 +210,25 @@ def _reject(plot: Plot) -> None:
         payload_hash="h", received_at_s=1, reason="r", payload=b""))  # fmt: skip
 
 
+def _forgotten(plot: Plot) -> None:
+    plot.facts.db.execute(delete(tables.ledger))
+
+
+def _unreported(plot: Plot) -> None:
+    began_s = int(plot.facts.now_s) - 5 * 3_600
+    values = {"tenant": "", "kind": "personal-data", "severity": "larger", "operator": "operator",
+              "title": "leak", "model": "", "description": "", "began_at_s": began_s,
+              "detected_at_s": began_s}  # fmt: skip
+    incidents.add(plot.facts.db, values, "usr_1", int(plot.facts.now_s))
+
+
+def _unanswered(plot: Plot) -> None:
+    plot.facts.db.execute(insert(subject_requests).values(
+        id="sr_1", tenant="alpha", kind="access", end_user="h", content_subjects="[]", note="",
+        state="open", received_at_s=1, due_at_s=2, created_by="usr_1", reason="", outcome="",
+    ))  # fmt: skip
+
+
 def _long_session(plot: Plot) -> None:
     plot.facts.db.execute(insert(tables.tokens).values(
         id="tok_x", token_hash="h", user_id="u", kind="session", name="s", created_at_s=1,
@@ -299,6 +322,9 @@ PLANTS: dict[str, tuple[str, Callable[[Plot], None]]] = {
     "audit_and_ledger_differ": ("audit_reconciles", _lost_call),
     "records_kept_short": ("records_kept", lambda p: p.set("database", ledger_days=30)),
     "handing_over_short": ("handing_over_kept", lambda p: p.set("database", ledger_days=400)),
+    "call_untraced": ("labels_traced", _forgotten),
+    "incident_reports_overdue": ("incidents_reported", _unreported),
+    "requests_overdue": ("requests_answered", _unanswered),
     "records_set_aside": ("records_entered", _reject),
     "gateway_other_version": ("versions", lambda p: p.gateway(version="0.0.1")),
     "gateway_refuses_configuration": (
@@ -426,6 +452,15 @@ def test_a_mode_that_sends_data_abroad_keeps_nothing_in(house: House) -> None:
 def test_what_the_program_itself_decides_is_shown(house: House) -> None:
     assert found(house, "password_rules").values["characters_min"] == 12
     assert found(house, "lockout").values["tries_before_delay"] == 5
+
+
+def test_questions_that_tenants_would_share_are_found(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert codes(found(house, "meanings_apart")) == set()
+    same = Identity(b"key", b"for all", "the same question")
+    monkeypatch.setattr(screening, "identify", lambda *_, **__: same)
+    assert codes(found(house, "meanings_apart")) == {"meanings_shared"}
 
 
 def test_an_algorithm_that_fails_is_named(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tokenschain.control.compliance.evidence import audit_log, machines, people, screening
+from tokenschain.control.compliance.evidence import (
+    audit_log,
+    duties,
+    machines,
+    people,
+    screening,
+)
 from tokenschain.control.compliance.evidence.finding import PlatformFacts, Query, QueryResult
 
 QUERIES: Mapping[str, Query] = {
@@ -20,7 +26,8 @@ QUERIES: Mapping[str, Query] = {
         people.powers_apart, people.second_person,
         audit_log.audit_is_sealed, audit_log.audit_verifies, audit_log.witness_cosigns,
         audit_log.audit_reconciles, audit_log.records_kept, audit_log.handing_over_kept,
-        audit_log.records_entered,
+        audit_log.records_entered, audit_log.labels_traced,
+        duties.incidents_reported, duties.requests_answered,
         machines.versions, machines.started_as_installed, machines.transport_encrypted,
         machines.secrets_sealed, machines.algorithms_tested, machines.national_algorithms,
         machines.stored_sealed,
@@ -28,8 +35,8 @@ QUERIES: Mapping[str, Query] = {
         screening.moderation_in_force, screening.moderation_fails_closed, screening.engines_asked,
         screening.offenders_suspended, screening.media_screened, screening.keyword_packs,
         screening.packs_signed, screening.review_in_time, screening.personal_data_kept_in,
-        screening.texts_kept, screening.data_stays, screening.models_filed,
-        screening.answers_labelled, screening.metadata_labelled,
+        screening.texts_kept, screening.meanings_apart, screening.data_stays,
+        screening.models_filed, screening.answers_labelled, screening.metadata_labelled,
     )
 }  # fmt: skip
 """By the name that `controls.yaml` has."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
-from tokenschain.control.audit import cosigning, log, reconciliation
+from tokenschain.control.audit import cosigning, log, reconciliation, search
+from tokenschain.control.compliance.evidence import screening
 from tokenschain.control.compliance.evidence.finding import (
     KEPT_DAYS_MIN,
     PlatformFacts,
@@ -16,6 +17,7 @@ from tokenschain.control.compliance.evidence.finding import (
 from tokenschain.core.audit import checkpoint, merkle, segment
 from tokenschain.core.audit.merkle import Digest
 from tokenschain.infra.config import Settings
+from tokenschain.infra.database.audit_tables import audit_segments
 from tokenschain.infra.database.tables import rejected_records
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.note_keys import NoteSecret, note_key
@@ -171,3 +173,29 @@ def records_entered(facts: PlatformFacts) -> QueryResult:
     """Whether call records wait that nobody could read."""
     count = facts.db.execute(select(func.count()).select_from(rejected_records)).scalar_one()
     return QueryResult({"set_aside": count}, gaps_if(count > 0, "records_set_aside", count=count))
+
+
+def labels_traced(facts: PlatformFacts) -> QueryResult:
+    """Whether answers carry the number of their call, and it leads to the call's sealed record."""
+    call = _last_sealed_call(facts.db)
+    lost = call is not None and search.find(facts.db, call) is None
+    return QueryResult(
+        {"looked_for": call},
+        [
+            *screening.metadata_labelled(facts).gaps,
+            *gaps_if(not log.size_of(facts.db), "audit_empty"),
+            *gaps_if(lost, "call_untraced", call=call or ""),
+        ],
+    )
+
+
+def _last_sealed_call(db: Connection) -> str | None:
+    c = audit_segments.c
+    latest = select(func.max(c.number)).where(c.calls_until_ms.is_not(None))
+    number = db.execute(latest).scalar()
+    for one in () if number is None else log.read_segments(db, number, number + 1):
+        for position, line in enumerate(one.lines()):
+            row = search.FoundRecord(one, position, line).row()
+            if row["kind"] == "call":
+                return str(row["id"])
+    return None

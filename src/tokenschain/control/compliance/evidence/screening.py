@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from tokenschain.control import gateways
 from tokenschain.control.compliance.evidence.finding import (
@@ -15,13 +16,18 @@ from tokenschain.control.compliance.evidence.finding import (
     named,
 )
 from tokenschain.control.moderation import review_queue
+from tokenschain.core.cache.key import Identity, Namespace, identify
 from tokenschain.core.compliance.transfers import ABROAD
+from tokenschain.core.formats import openai_chat
+from tokenschain.core.formats.openai_chat import Api
 from tokenschain.core.moderation.personal_data import DataKind
 from tokenschain.core.moderation.verdict import Direction
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.zones import EVERYBODY, under
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 PACKS_FRESH_S = 7 * DAY_S
+_QUESTION = b'{"model":"m","messages":[{"role":"user","content":"the same question"}]}'
 _SENSITIVE = (DataKind.RESIDENT_ID, DataKind.BANK_CARD, DataKind.MOBILE)
 
 
@@ -164,6 +170,23 @@ def texts_kept(facts: PlatformFacts) -> QueryResult:
     return QueryResult(
         {"policies_that_keep": keeping, "stored_responses_days": days},
         gaps_if(days > KEPT_DAYS_MIN, "responses_kept_long", days=days),
+    )
+
+
+def meanings_apart(facts: PlatformFacts) -> QueryResult:
+    """Whether the same question of two tenants is compared with other questions in two places."""
+    rules = facts.snapshot.cache
+    asked = openai_chat.parse(Api.CHAT, _QUESTION)
+    digest = partial(INTERNATIONAL.keyed_digest, b"nothing is kept under it")
+    place = Namespace("one", "p", "e", "", "", "m", "m", "", "")
+    places = [
+        identify(asked, one, digest, semantic=True)
+        for one in (place, place._replace(tenant="other"))
+    ]
+    apart = {one.namespace for one in places if isinstance(one, Identity) and one.namespace}
+    return QueryResult(
+        {"mode": rules.mode, "by_meaning": rules.compares_meanings, "shared_within": rules.scope},
+        gaps_if(len(apart) < 2, "meanings_shared"),
     )
 
 
