@@ -4,6 +4,9 @@ PYTHON ?= $(shell command -v /usr/bin/python3.11 || command -v python3.11 || com
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL_CACHE := $(HOME)/.cache/tokenschain
+# Python keeps what it compiles even where the environment says that it may not: uv installs
+# sources alone, and each process would compile 1,200 files before it starts.
+export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help run cluster test proofs check check-speed check-verifier pictures bench bench-compiled bench-stores bench-console bench-sale bench-peers chaos docs matrix fuzz clean
 
