@@ -23,7 +23,7 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.content import content_archive, content_policies, erasure
 from tokenschain.control.content.content_archive import ContentArchive, OpenedContent
-from tokenschain.control.content.erasure import DestroyedKeys, Selection
+from tokenschain.control.content.erasure import DestroyedKeys, Erased, Selection
 from tokenschain.control.content.key_hierarchy import ContentKeys, KeyDestroyed
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.core.errors import ApiError
@@ -262,11 +262,20 @@ def erase_content(asked: Erasing, wanted: NewErasure, background: BackgroundTask
     whole = subjects is None and wanted.before_s is None
     selection = Selection(wanted.tenant, subjects, before_ms, whole)
     if wanted.dry_run:
-        return ErasureDone(**erasure.preview(asked.db, selection)._asdict())
-    done = erasure.erase(asked.db, selection, wanted.reason, asked.author, now_ms)
+        done = erasure.preview(asked.db, selection)
+    else:
+        done = erased(asked, background, selection, wanted.reason, now_ms)
+    return ErasureDone(**done._asdict())
+
+
+def erased(
+    asked: RequestContext, background: BackgroundTasks, wanted: Selection, reason: str, now_ms: int
+) -> Erased:
+    """Erase, so that no backup and no free space has it."""
+    done = erasure.erase(asked.db, wanted, reason, asked.author, now_ms)
     DestroyedKeys(asked.context.settings.destroyed_keys_path).note(done.keys)
     background.add_task(erasure.clean, asked.context.engine)
-    return ErasureDone(**done._asdict())
+    return done
 
 
 @router.get("/content-erasures")

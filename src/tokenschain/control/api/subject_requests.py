@@ -12,7 +12,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends
 from pydantic import Field
 
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
-from tokenschain.control.api.content import archive
+from tokenschain.control.api.content import archive, erased
 from tokenschain.control.api.context import (
     AdminRoute,
     NameQuery,
@@ -20,8 +20,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
-from tokenschain.control.content import erasure
-from tokenschain.control.content.erasure import DestroyedKeys, Selection
+from tokenschain.control.content.erasure import Selection
 from tokenschain.control.duties import subject_requests
 from tokenschain.control.duties.subject_requests import DUE_DAYS, RequestKind
 from tokenschain.control.identity.ownership import Extent, StepUp
@@ -215,9 +214,7 @@ def _erase_content(
     are held."""
     subjects, now_ms = msgspec.json.decode(found["content_subjects"]), time.time_ns() // 1_000_000
     wanted = Selection(found["tenant"], subjects, now_ms)
-    done = erasure.erase(asked.db, wanted, f"request {found['id']}", asked.author, now_ms)
-    DestroyedKeys(asked.context.settings.destroyed_keys_path).note(done.keys)
-    background.add_task(erasure.clean, asked.context.engine)
+    done = erased(asked, background, wanted, f"request {found['id']}", now_ms)
     return {"contents": done.contents, "held": done.held}
 
 
