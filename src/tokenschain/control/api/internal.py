@@ -229,12 +229,7 @@ async def keep_responses(context: Context, frames: SignedBody) -> dict[str, int 
 
 
 @router.post(CONTENTS_PATH)
-async def keep_contents(
-    request: Request,
-    context: Context,
-    frames: SignedBody,
-    backlog_bytes: Annotated[int, Query(ge=0)] = 0,
-) -> dict[str, int]:
+async def keep_contents(request: Request, context: Context, frames: SignedBody) -> dict[str, int]:
     """Keep what calls said; of each call once."""
     try:
         payloads = list(read_frames(frames))
@@ -242,7 +237,7 @@ async def keep_contents(
         new = await asyncio.to_thread(archive.enter, payloads)
     except (BadFrame, msgspec.DecodeError) as error:
         raise _damaged(error) from None
-    return {"received": len(payloads), "new": new, "backlog_bytes": backlog_bytes}
+    return {"received": len(payloads), "new": new}
 
 
 @router.get(RESPONSES_PATH + "/{response_id}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,10 +20,6 @@ from tokenschain.infra.database.content_tables import call_contents
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.security import case_texts
 from tokenschain.infra.security.suite import INTERNATIONAL, Place, Sealable, Sealer, Unsealable
-
-DAY_MS = 86_400_000
-_EARLIEST_MS = 0
-_WITHOUT_BODY = [column for column in call_contents.c if column.name != "body"]
 
 
 class OpenedContent(NamedTuple):
@@ -74,7 +69,7 @@ class ContentArchive:
         subject = self.keys.subject(connection, one.tenant, opened.end_user)
         if erasure.is_erased(connection, one.tenant, subject, one.started_ms):
             return False
-        day = one.started_ms // DAY_MS
+        day = one.started_ms // database.DAY_MS
         key = self.keys.key(connection, one.tenant, day, subject)
         kept = msgspec.structs.replace(opened, end_user="")
         row = {
@@ -142,7 +137,7 @@ def page(
     page_: Page,
     tenant: str,
     subjects: Sequence[str] | None,
-    from_ms: int = _EARLIEST_MS,
+    from_ms: int = 0,
     until_ms: int | None = None,
 ) -> Rows:
     """One page of a tenant's content, still sealed, in the order of time.
@@ -161,8 +156,3 @@ def page(
 
 def _place(tenant: str, call_id: str) -> Place:
     return Place(Sealable.CONTENT, tenant, call_id)
-
-
-def now_ms() -> int:
-    """Unix time."""
-    return time.time_ns() // 1_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,15 +22,14 @@ from tokenschain.infra.database.content_tables import (
     content_keys,
     tenant_keys,
 )
+from tokenschain.infra.database.engine import DAY_MS
 from tokenschain.infra.database.moderation_tables import moderation_cases
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import stored_responses
 from tokenschain.infra.security import secrets
 
 ACTION = "content:erase"
-_AT_ONCE = 500
 _CHECKPOINT_TRIES, _CHECKPOINT_WAIT_S = 50, 0.1
-DAY_MS = 86_400_000
 
 
 class Selection(NamedTuple):
@@ -85,7 +84,7 @@ def erase(
     c = call_contents.c
     rows = connection.execute(select(c.call_id, c.key_id).where(*chosen, ~held)).all()
     calls = [row.call_id for row in rows]
-    for some in _batches(calls):
+    for some in key_hierarchy.batches(calls):
         connection.execute(delete(call_contents).where(c.call_id.in_(some)))
         _forget_elsewhere(connection, some)
     gone = key_hierarchy.destroy(
@@ -141,7 +140,7 @@ def _unused_keys(connection: Connection, key_ids: Sequence[str]) -> list[str]:
     found: list[str] = []
     c = content_keys.c
     below = content_keys.alias()
-    for some in _batches(key_ids):
+    for some in key_hierarchy.batches(key_ids):
         used = select(call_contents.c.key_id).where(call_contents.c.key_id == c.id)
         parents = select(below.c.id).where(
             below.c.parent == c.id, below.c.destroyed_at_ms.is_(None)
@@ -160,11 +159,6 @@ def _unused_days(connection: Connection, wanted: Selection) -> list[str]:
         c.day < wanted.before_ms // DAY_MS,
     )  # fmt: skip
     return _unused_keys(connection, list(connection.execute(query).scalars()))
-
-
-def _batches(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
-    for at in range(0, len(wanted), _AT_ONCE):
-        yield wanted[at : at + _AT_ONCE]
 
 
 def is_erased(connection: Connection, tenant: str, subject: str, started_ms: int) -> bool:

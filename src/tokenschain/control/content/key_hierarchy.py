@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, select, update
@@ -20,6 +20,7 @@ from tokenschain.infra.security.suite import KEY_BYTES, Place, Sealable, Sealer,
 
 SUBJECT_BYTES = 16
 _KEPT_MAX = 4_096
+_AT_ONCE = 500
 _DESTROYED = b""
 
 
@@ -178,7 +179,7 @@ def destroy(connection: Connection, key_ids: Iterable[str], now_ms: int) -> list
         c = content_keys.c
         wanted = [
             name
-            for some in _batches(done)
+            for some in batches(done)
             for name in connection.execute(
                 select(c.id).where(c.parent.in_(some), c.destroyed_at_ms.is_(None))
             ).scalars()
@@ -186,10 +187,10 @@ def destroy(connection: Connection, key_ids: Iterable[str], now_ms: int) -> list
     return sorted(gone)
 
 
-def _destroyed(connection: Connection, wanted: list[str], now_ms: int) -> list[str]:
+def _destroyed(connection: Connection, wanted: Sequence[str], now_ms: int) -> list[str]:
     gone: list[str] = []
     for table, wrapped in ((content_keys, "wrapped"), (tenant_keys, "sealed")):
-        for some in _batches(wanted):
+        for some in batches(wanted):
             done = connection.execute(
                 update(table)
                 .where(table.c.id.in_(some), table.c.destroyed_at_ms.is_(None))
@@ -200,10 +201,8 @@ def _destroyed(connection: Connection, wanted: list[str], now_ms: int) -> list[s
     return gone
 
 
-_AT_ONCE = 500
-
-
-def _batches(wanted: list[str]) -> Iterator[list[str]]:
+def batches(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids, as many at a time as one statement takes."""
     for at in range(0, len(wanted), _AT_ONCE):
         yield wanted[at : at + _AT_ONCE]
 
