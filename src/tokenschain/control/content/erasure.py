@@ -22,7 +22,7 @@ from tokenschain.infra.database.content_tables import (
     content_keys,
     tenant_keys,
 )
-from tokenschain.infra.database.engine import DAY_MS
+from tokenschain.infra.database.engine import DAY_MS, reading
 from tokenschain.infra.database.moderation_tables import moderation_cases
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import stored_responses
@@ -273,12 +273,13 @@ class DestroyedKeys:
 
     def destroy_again(self, engine: Engine, now_ms: int) -> list[str]:
         """Destroy those that are there again; returns them."""
-        known = self.read()
-        if not known:
+        with reading(engine) as connection:  # there is seldom one, and others write
+            again = key_hierarchy.living(connection, self.read())
+        if not again:
             return []
         with engine.begin() as connection:
             _overwrite_freed_space(connection)
-            gone = key_hierarchy.destroy(connection, known, now_ms)
+            gone = key_hierarchy.destroy(connection, again, now_ms)
             if gone:
                 c = call_contents.c
                 live = select(content_keys.c.id).where(content_keys.c.destroyed_at_ms.is_(None))

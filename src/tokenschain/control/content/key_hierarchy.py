@@ -170,6 +170,18 @@ def sealer_of(suite: Suite, key: bytes) -> Sealer:
     return Sealer(suite, lambda: ring, lambda suite, secret: bytes.fromhex(secret))
 
 
+def living(connection: Connection, key_ids: Sequence[str]) -> list[str]:
+    """Those of some keys that are there and not destroyed."""
+    return [
+        name
+        for table in (content_keys, tenant_keys)
+        for some in batches(key_ids)
+        for name in connection.execute(
+            select(table.c.id).where(table.c.id.in_(some), table.c.destroyed_at_ms.is_(None))
+        ).scalars()
+    ]
+
+
 def destroy(connection: Connection, key_ids: Iterable[str], now_ms: int) -> list[str]:
     """Destroy keys by their ids, and those below them; returns all that were there."""
     wanted, gone = list(key_ids), []
