@@ -98,7 +98,7 @@ def _stop_if(connection: Connection, tenant: str, year: int, basis: Basis) -> No
     limit = LIMITS[basis]
     if limit.people is None and limit.sensitive is None:
         return
-    if not is_over(limit, *_people(connection, tenant, year)):
+    if not is_over(limit, *_people(connection, tenant, year)[tenant]):
         return
     row = {"tenant": tenant, "year": year, "basis": basis}
     stop = {**row, "at_s": _now_s()}
@@ -110,16 +110,20 @@ def _stop_if(connection: Connection, tenant: str, year: int, basis: Basis) -> No
         revisions.bump(connection)
 
 
-def _people(connection: Connection, tenant: str, year: int) -> tuple[int, int]:
-    """Distinct people of a year, and those of them with sensitive data."""
+def _people(connection: Connection, tenant: str | None, year: int) -> Mapping[str, tuple[int, int]]:
+    """Distinct people of a year, and those of them with sensitive data, by tenant."""
     table = transfer_subjects.c
-    rows = connection.execute(
-        select(table.sensitive, func.count())
-        .where(table.tenant == tenant, table.year == year)
-        .group_by(table.sensitive)
+    query = (
+        select(table.tenant, table.sensitive, func.count())
+        .where(table.year == year)
+        .group_by(table.tenant, table.sensitive)
     )
-    found = {bool(sensitive): int(count) for sensitive, count in rows}
-    return found.get(False, 0), found.get(True, 0)
+    if tenant is not None:
+        query = query.where(table.tenant == tenant)
+    counts: Counter[tuple[str, bool]] = Counter()
+    for name, sensitive, count in connection.execute(query):
+        counts[name, bool(sensitive)] = int(count)
+    return {name: (counts[name, False], counts[name, True]) for name, _ in counts}
 
 
 def in_force(connection: Connection, settings: SovereigntySettings) -> dict[str, Sovereignty]:
@@ -168,12 +172,13 @@ def report(
     if tenant is not None:
         query, new = query.where(table.tenant == tenant), new.where(subjects.tenant == tenant)
     first_seen = {name: count for name, count in connection.execute(new)}
+    people_of = _people(connection, tenant, first.year)
     stopped = in_force(connection, settings)
     found = []
     for row in connection.execute(query).mappings():
         name = row["tenant"]
         basis = basis_of(settings.transfer_basis, name)
-        people, sensitive = _people(connection, name, first.year)
+        people, sensitive = people_of.get(name, (0, 0))
         found.append(
             {
                 "tenant": name, "month": month, "calls": int(row["calls"]),
