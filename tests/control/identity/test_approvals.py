@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, insert, update
 
 from tests.security.platform import Caller, Platform, platform
+from tokenschain.control.audit.admin_log import Author
+from tokenschain.control.identity.approvals import ApprovalRequired, Wanted, use
 from tokenschain.infra.database.compliance_tables import approvals
 
 POLICY = "/moderation-policies/all"
@@ -77,6 +79,22 @@ def test_a_second_person_lets_it_be_done_once(
     assert waits(first("PUT", POLICY, body)) != asked, "once"
     noted = house.rows("select action, target from audit_events order by at_ms")
     assert [row[0] for row in noted if row[1] == asked] == ["approval:request", "approvals:write"]
+
+
+def test_of_two_requests_at_once_one_is_done(house: Platform) -> None:
+    wanted = Wanted("roles", "*", "both", "digest", Author("usr_first"))
+    with house.engine.connect() as connection:  # nothing of it stays
+        connection.execute(insert(approvals).values(
+            id="apr_both", operation="roles", tenant="*", target="both", request_hash="digest",
+            requested_by="usr_first", requested_at_s=1, expires_at_s=100, state="approved",
+        ))  # fmt: skip
+
+        @event.listens_for(connection, "after_cursor_execute", once=True)
+        def _used_by_the_other(*_: Any) -> None:
+            connection.execute(update(approvals).values(state="used"))
+
+        with pytest.raises(ApprovalRequired):
+            use(connection, wanted, 50, keeps=False)
 
 
 def test_nobody_approves_their_own(house: Platform, first: Caller) -> None:

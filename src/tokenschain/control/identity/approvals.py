@@ -83,8 +83,11 @@ def use(connection: Connection, wanted: Wanted, now_s: int, *, keeps: bool) -> N
         raise ApprovalRequired(secrets.new_id("apr"), wanted, known=False)
     if row.state == "pending":
         raise ApprovalRequired(row.id, wanted, known=True)
-    if not keeps:
-        connection.execute(update(approvals).where(c.id == row.id).values(state="used"))
+    if keeps:
+        return
+    approved = update(approvals).where(c.id == row.id, c.state == "approved")
+    if not connection.execute(approved.values(state="used")).rowcount:  # another took it first
+        raise ApprovalRequired(secrets.new_id("apr"), wanted, known=False)
 
 
 def keep(engine: Engine, refused: ApprovalRequired, lasts_s: int) -> None:
