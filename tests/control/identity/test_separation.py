@@ -65,6 +65,18 @@ def test_while_it_is_on_no_one_gets_a_second_duty_and_one_authorizes_the_others(
     assert give(house.operator, nobody, "security-admin").is_success
 
 
+def test_who_is_let_in_again_brings_no_second_duty(house: Platform) -> None:
+    boss = house.person("*", "admin")
+    assert house.operator("PATCH", f"/users/{boss.id}", {"disabled": True}).is_success
+    assert house.operator("PUT", PATH, {"on": True}).is_success
+    refused = house.operator("PATCH", f"/users/{boss.id}", {"disabled": False})
+    assert refused.status_code == 409, "or somebody would hold two"
+    assert house.operator("GET", PATH).json()["holders"] == []
+    binding = house.rows(f"select id from bindings where user_id = '{boss.id}'")[0][0]
+    assert house.operator("DELETE", f"/bindings/{binding}").is_success
+    assert house.operator("PATCH", f"/users/{boss.id}", {"disabled": False}).is_success
+
+
 def test_a_role_that_changes_brings_no_second_duty(house: Platform) -> None:
     assert house.operator("PUT", "/roles/*/desk", {"permissions": ["users:write"]}).is_success
     house.person("*", "desk")

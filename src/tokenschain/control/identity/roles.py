@@ -142,7 +142,7 @@ def _keep_duties_apart(connection: Connection, tenant: str, name: str) -> None:
     for user_id in connection.execute(query).scalars().all():
         held = bindings_of(connection, user_id)
         _refuse_conflict([b.permissions for b in held], "somebody has this role and the other")
-        separation.refuse_together(connection, _of_platform(held))
+        refuse_several_duties(connection, held)
 
 
 def _refuse_conflict(held: list[frozenset[str]], instead: str) -> None:
@@ -153,6 +153,15 @@ def _refuse_conflict(held: list[frozenset[str]], instead: str) -> None:
             f"One person may not hold `{apart[0]}` and `{apart[1]}`: {instead}.",
             param="role",
         )
+
+
+def refuse_several_duties(connection: Connection, held: Iterable[RoleBinding]) -> None:
+    """Insist that all that one person has on the platform is of one duty; see `separation`.
+
+    Raises:
+        ApiError: `conflict`.
+    """
+    separation.refuse_together(connection, _of_platform(held))
 
 
 def _of_platform(held: Iterable[RoleBinding]) -> list[frozenset[str]]:

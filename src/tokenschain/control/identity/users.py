@@ -302,7 +302,12 @@ def disable(connection: Connection, user_id: str, *, by_platform: bool = False) 
 
 
 def enable(connection: Connection, user_id: str) -> None:
-    """Let a user in again."""
+    """Let a user in again.
+
+    Raises:
+        ApiError: `conflict`: powers are kept apart, and it holds several.
+    """
+    roles.refuse_several_duties(connection, roles.bindings_of(connection, user_id))
     connection.execute(
         update(users)
         .where(users.c.id == user_id)
