@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -375,6 +376,26 @@ def test_who_can_be_entered_otherwise_loses_what_groups_gave(bare: Engine) -> No
         "same": "same@duplicate.invalid",
     }
     db.migrate(bare)
+
+
+# --- 0041: passwords are renewed ------------------------------------------------------------
+
+
+def test_passwords_from_before_it_was_noted_count_from_then(bare: Engine) -> None:
+    db.migrate(bare, "0038")
+    made = text(
+        "INSERT INTO users (id, tenant, kind, email, name, password_hash, created_at_s) "
+        "VALUES (:id, 't', 'user', :id, 'N', :hash, 1)"
+    )
+    began_s = int(time.time())
+    with bare.begin() as connection:
+        connection.execute(made, [{"id": "old", "hash": "h"}, {"id": "invited", "hash": None}])
+    db.migrate(bare)
+    with bare.connect() as connection:
+        query = select(tables.users.c.id, tables.users.c.password_set_at_s)
+        found = dict(map(tuple, connection.execute(query)))
+    assert found["invited"] is None
+    assert began_s <= found["old"] <= time.time()
 
 
 # --- 0015: limits are named in their tenant --------------------------------------------------

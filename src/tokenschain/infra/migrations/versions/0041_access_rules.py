@@ -1,5 +1,7 @@
 """When passwords were set and sessions used last, and former passwords."""
 
+import time
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,6 +16,12 @@ def upgrade() -> None:
         table.add_column(sa.Column("used_at_s", sa.BigInteger(), nullable=True))
     with op.batch_alter_table("users") as table:
         table.add_column(sa.Column("password_set_at_s", sa.BigInteger(), nullable=True))
+    users = sa.table("users", sa.column("password_hash"), sa.column("password_set_at_s"))
+    op.execute(  # those that are there count from now
+        users.update()
+        .where(users.c.password_hash.is_not(None))
+        .values(password_set_at_s=int(time.time()))
+    )
     op.create_table(
         "former_passwords",
         sa.Column("id", sa.String(40), primary_key=True),
