@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import Any
 
-from sqlalchemy import Engine, select
+import pytest
+from sqlalchemy import Engine, select, update
 
 from tests.records import record
 from tokenschain.control.audit.daily_reconciliation import ReconciliationJob
@@ -13,6 +15,9 @@ from tokenschain.control.audit.log import SegmentSealer
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.observability import alerts as alerting
 from tokenschain.core import call_record
+from tokenschain.core.call_record import CallRecord
+from tokenschain.core.log_events import silent
+from tokenschain.infra.database.audit_tables import audit_segments
 from tokenschain.infra.database.tables import alerts
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
@@ -28,8 +33,9 @@ def alerts_of(engine: Engine) -> list[dict[str, Any]]:
     return [{"kind": row.kind, **json.loads(row.detail)} for row in rows]
 
 
-def test_a_call_that_left_the_ledger_is_said_the_day_after_and_once(engine: Engine) -> None:
-    now = [float(NOON_S - 7_200)]
+def sealed_calls(engine: Engine, now: list[float]) -> list[CallRecord]:
+    """Of noon; a log that began two hours before has them."""
+    now[:] = [NOON_S - 7_200.0]
     secret = NoteSecret(INTERNATIONAL, "x" * 43)
     sealer = SegmentSealer(engine, INTERNATIONAL, secret, 1.0, lambda: now[0], idle_s=0.5)
     assert sealer.seal() is not None
@@ -37,7 +43,12 @@ def test_a_call_that_left_the_ledger_is_said_the_day_after_and_once(engine: Engi
     Ledger(engine).ingest([call_record.encode(one) for one in calls])
     now[0] = NOON_S + 10.0
     assert sealer.seal() is not None
-    said: list[str] = []
+    return calls
+
+
+def test_a_call_that_left_the_ledger_is_said_the_day_after_and_once(engine: Engine) -> None:
+    now, said = list[float](), list[str]()
+    calls = sealed_calls(engine, now)
     job = ReconciliationJob(
         engine,
         INTERNATIONAL.digest,
@@ -62,3 +73,24 @@ def test_a_call_that_left_the_ledger_is_said_the_day_after_and_once(engine: Engi
     assert alert["reason"] == f"{calls[2].event_id} not_in_ledger"
     assert said == ["audit_differs"] * 2
     assert "2026-09-21" in alerting.words("audit_differs", "", alert)[1]
+
+
+@pytest.mark.parametrize(
+    "put",
+    [b"no zlib", zlib.compress(b"no json"), zlib.compress(b"{}")],
+    ids=["zlib", "json", "kind"],
+)
+def test_calls_of_a_segment_that_was_damaged_are_missing(engine: Engine, put: bytes) -> None:
+    now = list[float]()
+    calls = sealed_calls(engine, now)
+    c = audit_segments.c
+    with engine.begin() as connection:
+        damaged = update(audit_segments).where(c.calls_from_ms.is_not(None)).values(records=put)
+        assert connection.execute(damaged).rowcount == 1
+    now[0] += DAY_S
+    job = ReconciliationJob(
+        engine, INTERNATIONAL.digest, silent, alerting.audit_differs, lambda: now[0]
+    )
+    assert job.look()
+    (alert,) = alerts_of(engine)
+    assert alert["reason"] == ", ".join(f"{one.event_id} not_in_log" for one in calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -9,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from tokenschain.control.audit import log, pending
+from tokenschain.control.audit.log import Segment
 from tokenschain.core.audit import records, segment
 from tokenschain.core.audit.merkle import Digest
 from tokenschain.infra.database.audit_tables import audit_pending, audit_segments
@@ -154,12 +156,22 @@ def _sealed(connection: Connection, from_ms: int, until_ms: int) -> dict[str, _S
         .where(c.calls_from_ms < until_ms, c.calls_until_ms >= from_ms)
         .order_by(c.number)
     )
-    found = {}
+    found: dict[str, _Sealed] = {}
     for one in log.segments(connection, query):
-        for line in one.lines():
-            fields = _fields(line, from_ms, until_ms)
-            if fields is not None:
-                found[fields["id"]] = _Sealed(one.number, fields)
+        try:
+            found |= _calls_of(one, from_ms, until_ms)
+        except (zlib.error, msgspec.DecodeError, LookupError, TypeError):
+            continue  # not as it was sealed: its calls are missing in the log
+    return found
+
+
+def _calls_of(one: Segment, from_ms: int, until_ms: int) -> dict[str, _Sealed]:
+    found = {}
+    for line in one.lines():
+        fields = _fields(line, from_ms, until_ms)
+        if fields is not None:
+            compared = {name: fields[name] for name in _COLUMNS}
+            found[fields["id"]] = _Sealed(one.number, compared)
     return found
 
 
