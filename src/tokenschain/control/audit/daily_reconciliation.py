@@ -45,8 +45,9 @@ class ReconciliationJob:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.to_thread(self.look)
+            # First: a control that starts has other things to do than to read a day.
             await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self.look)
 
     def look(self) -> bool:
         """Compare yesterday, unless that was done; returns whether it was done now."""
