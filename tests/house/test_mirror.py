@@ -94,6 +94,7 @@ ELSEWHERE: dict[str, str] = {
     "control/api/billing.py": "control/billing/test_wallets.py, control/billing/test_ledger.py",
     "control/api/content.py": "flows/test_kept_content.py",
     "control/api/legal_holds.py": "flows/test_kept_content.py",
+    "control/api/found_rows.py": "security/test_existence.py",
     "control/content/content_archive.py": "flows/test_kept_content.py",
     "control/content/content_policies.py": "flows/test_kept_content.py",
     "control/content/legal_holds.py": "flows/test_kept_content.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, JsonValue
@@ -28,6 +28,7 @@ from tokenschain.control.api.context import (
     address_of,
     context_of,
 )
+from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.api.open_doors import check_rate
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
@@ -39,14 +40,12 @@ from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["alerts"])
-Reading = Annotated[RequestContext, Depends(Permission("alerts:read", Extent.ROWS))]
+_READ = "alerts:read"
+Reading = Annotated[RequestContext, Depends(Permission(_READ, Extent.ROWS))]
 Adding = Annotated[RequestContext, Depends(Permission("alerts:write", Extent.TENANT))]
-Changing = Annotated[
-    RequestContext, Depends(Permission("alerts:write", Extent.TENANT, "alerts:read"))
-]
+Changing = Annotated[RequestContext, Depends(Permission("alerts:write", Extent.TENANT, _READ))]
 CONFIRM_PAGE = "/console/confirm-alerts"
 """That the link in the mail leads to."""
-_Row = dict[str, Any]
 TargetKind = Literal["webhook", "email", "dingtalk", "feishu", "wecom"]
 
 
@@ -213,7 +212,7 @@ def send_test(asked: Changing, target_id: str) -> Alert:
 
     `conflict` for a mail address that was not confirmed.
     """
-    target = _to_change(asked, alert_targets.find(asked.db, target_id), "target")
+    target = need_found(asked, alert_targets.find(asked.db, target_id), _READ, "target")
     if target["confirmed_at_s"] is None:
         raise ApiError("conflict", "Nothing is sent to this address before its holder confirms "
                        "it by the link in the mail.", param="target_id")  # fmt: skip
@@ -223,22 +222,10 @@ def send_test(asked: Changing, target_id: str) -> Alert:
     return Alert.model_validate(made)
 
 
-def _to_change(asked: RequestContext, found: _Row | None, what: str) -> _Row:
-    """What was found, and is to be changed.
-
-    Raises:
-        ApiError: `not_found` or `permission_denied`.
-    """
-    if found is None or not asked.may("alerts:read", found["tenant"] or PLATFORM):
-        raise ApiError("not_found", f"There is no such {what}.", param=f"{what}_id")
-    asked.need(found["tenant"] or PLATFORM)
-    return found
-
-
 @router.delete("/alert-targets/{target_id}")
 def delete_target(asked: Changing, target_id: str) -> Deleted:
     """Take a target away."""
-    tenant = _to_change(asked, alert_targets.find(asked.db, target_id), "target")["tenant"]
+    tenant = need_found(asked, alert_targets.find(asked.db, target_id), _READ, "target")["tenant"]
     alert_targets.remove(asked.db, target_id)
     asked.note(tenant, target_id, {"deleted": True})
     return Deleted(id=target_id)
@@ -255,7 +242,7 @@ def list_alerts(asked: Reading, page: Paged, tenant: NameQuery = None) -> ListAn
 @router.post("/alerts/{alert_id}/acknowledge")
 def acknowledge_alert(asked: Changing, alert_id: str) -> Alert:
     """Say that you look after an alert; the first who says so stays."""
-    found = _to_change(asked, alerts.find(asked.db, alert_id), "alert")
+    found = need_found(asked, alerts.find(asked.db, alert_id), _READ, "alert")
     if alerts.acknowledge(asked.db, alert_id, asked.actor.id, int(time.time())):
         asked.note(found["tenant"], alert_id, {"acknowledged": found["kind"]})
     return Alert.model_validate(alerts.find(asked.db, alert_id))
@@ -287,7 +274,7 @@ def list_silences(asked: Reading, page: Paged, tenant: NameQuery = None) -> List
 @router.post("/alert-silences/{silence_id}/end")
 def end_silence(asked: Changing, silence_id: str) -> Silence:
     """End a silence now."""
-    found = _to_change(asked, alert_silences.find(asked.db, silence_id), "silence")
+    found = need_found(asked, alert_silences.find(asked.db, silence_id), _READ, "silence")
     if alert_silences.end(asked.db, silence_id, asked.actor.id, int(time.time())):
         asked.note(found["tenant"], silence_id, {"ended": True})
     return Silence.model_validate(alert_silences.find(asked.db, silence_id))

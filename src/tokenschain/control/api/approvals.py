@@ -18,11 +18,11 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.identity import approvals
 from tokenschain.control.identity.approvals import Operation, Wanted
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.identity.users import OPERATOR, PLATFORM_OWNER
-from tokenschain.core.errors import ApiError
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["approvals"])
 Reading = Annotated[RequestContext, Depends(Permission("approvals:read", Extent.ROWS))]
@@ -84,9 +84,7 @@ def reject(asked: Deciding, approval_id: str, wanted: DecisionReason) -> Approva
 def _decided(asked: RequestContext, approval_id: str, reason: str, *, approves: bool) -> Approval:
     now_s = int(time.time())
     found = approvals.find(asked.db, approval_id, now_s)
-    if found is None or not asked.may("approvals:read", found["tenant"]):
-        raise ApiError("not_found", "There is no such approval.", param="approval_id")
-    asked.need(found["tenant"])
+    found = need_found(asked, found, "approvals:read", "approval")
     asked.need_step_up()
     one_person = {asked.actor.id}
     if one_person & _OF_THE_MACHINE:

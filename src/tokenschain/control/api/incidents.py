@@ -19,6 +19,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.duties import incidents
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.compliance import incident_report
@@ -273,11 +274,7 @@ def _changed(
 
 
 def _found(asked: RequestContext, incident_id: str) -> dict[str, Any]:
-    found = incidents.find(asked.db, incident_id)
-    if found is None or not asked.may("compliance:read", found["tenant"] or PLATFORM):
-        raise ApiError("not_found", "There is no such incident.", param="incident_id")
-    asked.need(found["tenant"] or PLATFORM)
-    return found
+    return need_found(asked, incidents.find(asked.db, incident_id), "compliance:read", "incident")
 
 
 def _with_clocks(row: Mapping[str, Any], now_s: int) -> dict[str, Any]:

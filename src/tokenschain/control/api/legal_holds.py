@@ -18,11 +18,10 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.content import legal_holds
 from tokenschain.control.content.legal_holds import FOREVER_MS, NewHold
 from tokenschain.control.identity.ownership import Extent, StepUp
-from tokenschain.core.errors import ApiError
-from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["content"])
 Releasing = Annotated[
@@ -95,10 +94,7 @@ def list_holds(asked: Seeing, page: Paged, tenant: NameQuery = None) -> ListAnsw
 @router.post("/legal-holds/{hold_id}/release")
 def release_hold(asked: Releasing, hold_id: str, wanted: HoldRelease) -> LegalHold:
     """Release a hold: what it kept is erased when it is due or asked for."""
-    found = legal_holds.find(asked.db, hold_id)
-    if found is None or not asked.may("content:read", found["tenant"] or PLATFORM):
-        raise ApiError("not_found", "There is no such hold.", param="hold_id")
-    asked.need(found["tenant"])
+    found = need_found(asked, legal_holds.find(asked.db, hold_id), "content:read", "hold")
     asked.need_step_up()
     now_ms = time.time_ns() // 1_000_000
     if legal_holds.release(asked.db, hold_id, asked.actor.id, wanted.reason, now_ms):

@@ -17,9 +17,9 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.moderation import freezes
-from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["moderation"])
@@ -87,10 +87,7 @@ def list_freezes(
 @router.post("/moderation-freezes/{freeze_id}/lift")
 def lift_freeze(asked: Lifting, freeze_id: str) -> ModerationFreeze:
     """Lift a freeze: such calls are served again."""
-    found = freezes.find(asked.db, freeze_id)
-    if found is None or not asked.may("moderation:read", found["tenant"] or PLATFORM):
-        raise ApiError("not_found", "There is no such freeze.", param="freeze_id")
-    asked.need(found["tenant"] or PLATFORM)
+    found = need_found(asked, freezes.find(asked.db, freeze_id), "moderation:read", "freeze")
     asked.need_step_up()
     if freezes.lift(asked.db, freeze_id, asked.actor.id, int(time.time())):
         asked.note(found["tenant"], freeze_id, {"lifted": found["model"]})

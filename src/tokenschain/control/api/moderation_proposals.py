@@ -16,6 +16,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.moderation import proposals, review_queue
 from tokenschain.control.moderation.proposals import ProposalKind, ProposalState
@@ -112,10 +113,7 @@ def list_proposals(
 def decide_proposal(asked: Reviewing, proposal_id: str, wanted: ProposalDecision) -> Proposal:
     """Accept or refuse a proposal of another person; what is accepted goes into the next draft of
     a pack."""
-    found = proposals.find(asked.db, proposal_id)
-    if found is None or not asked.may("moderation:read", found["tenant"]):
-        raise ApiError("not_found", "There is no such proposal.", param="proposal_id")
-    asked.need(found["tenant"])
+    found = need_found(asked, proposals.find(asked.db, proposal_id), "moderation:read", "proposal")
     state: ProposalState = "accepted" if wanted.accept else "refused"
     now_s = int(time.time())
     proposals.decide(asked.db, found, state, wanted.reason, asked.actor.id, now_s)

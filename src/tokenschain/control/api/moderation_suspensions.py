@@ -16,9 +16,9 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.moderation import offenders
-from tokenschain.core.errors import ApiError
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["moderation"])
 Reading = Annotated[RequestContext, Depends(Permission("moderation:read", Extent.ROWS))]
@@ -70,9 +70,7 @@ def list_suspensions(
 def release_suspension(asked: Releasing, suspension_id: str, wanted: Release) -> Suspension:
     """Release an end user: its calls are served again within seconds."""
     found = offenders.find(asked.db, suspension_id)
-    if found is None or not asked.may("moderation:read", found["tenant"]):
-        raise ApiError("not_found", "There is no such suspension.", param="suspension_id")
-    asked.need(found["tenant"])
+    found = need_found(asked, found, "moderation:read", "suspension")
     asked.need_step_up()
     now_s = int(time.time())
     tenant, end_user = found["tenant"], found["end_user"]

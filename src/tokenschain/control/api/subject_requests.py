@@ -20,6 +20,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.content.erasure import Selection
 from tokenschain.control.duties import subject_requests
 from tokenschain.control.duties.subject_requests import DUE_DAYS, RequestKind
@@ -220,10 +221,7 @@ def _erase_content(
 
 def _found(asked: RequestContext, request_id: str) -> dict[str, Any]:
     found = subject_requests.find(asked.db, request_id)
-    if found is None or not asked.may("compliance:read", found["tenant"]):
-        raise ApiError("not_found", "There is no such request.", param="request_id")
-    asked.need(found["tenant"])
-    return found
+    return need_found(asked, found, "compliance:read", "request")
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
