@@ -42,7 +42,7 @@ def test_an_air_gapped_platform_starts_serves_and_accounts(tmp_path: Path) -> No
 
 
 def walk(folder: Path) -> None:
-    """Start, calls, stream, cache, masking, embeddings, usage, audit and doctor, with no route."""
+    """Start, calls, stream, cache, embeddings, moderation, usage and audit, with no route."""
     with socket.socket() as probe:
         probe.settimeout(1)
         assert probe.connect_ex(("8.8.8.8", 53)) != 0, "there is a route"
