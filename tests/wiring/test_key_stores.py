@@ -83,6 +83,20 @@ def test_a_new_platform_makes_its_key_wrapped(
     assert settings.master_key_path.read_text().startswith("wrapped:sdf:2:")
 
 
+def test_a_master_key_that_is_of_no_use_any_more_is_reported(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secret_files, "REREAD_S", 0.0)
+    told: list[str] = []
+    vault = key_stores.vault(
+        settings, suite_named("international"), lambda event, *_, **__: told.append(event)
+    )
+    vault.store("cloud", "secret")
+    settings.master_key_path.write_text("wrapped:sdf:1:AAAA\n")
+    assert vault.read("cloud") == "secret" and vault.read("cloud") == "secret"
+    assert told == ["secret_file_refused"]
+
+
 @pytest.mark.parametrize(
     ("kind", "missing", "why"),
     [

@@ -188,7 +188,7 @@ class GatewayWorker:
         allowed = [ip_network(network) for network in networks]
         self._image_client = self._egress.client(tls=tls, resolver=PublicResolver(allowed))
         self._outside = self._egress.outside_client()
-        self._vault = key_stores.vault(settings, self._suite)
+        self._vault = key_stores.vault(settings, self._suite, self._report)
         self._secret_of = UpstreamCredentials(
             self._suite, self._secrets, self._vault, self._served, self._report
         ).find

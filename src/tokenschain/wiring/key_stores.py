@@ -53,14 +53,15 @@ def master_key(settings: Settings, report: Reporter = silent) -> SecretFile:
     return SecretFile(settings.master_key_path, report, store=store_of(settings))
 
 
-def vault(settings: Settings, suite: Suite) -> Vault:
+def vault(settings: Settings, suite: Suite, report: Reporter = silent) -> Vault:
     """The sealed secrets of this machine. A key in clear is read when it is needed first; of
     another store the process has it before it starts, or does not start.
 
     Raises:
         SecretFileRefused: it cannot be had.
     """
-    made = Vault(settings.vault_path, settings.master_key_path, suite, store_of(settings))
+    store = store_of(settings)
+    made = Vault(settings.vault_path, settings.master_key_path, suite, store, report)
     if settings.key_store.kind != "file":
         made.open()
     return made

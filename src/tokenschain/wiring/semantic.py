@@ -61,7 +61,7 @@ async def _semantic(settings: Settings) -> None:
     suite = self_test.suite_in_force(settings.crypto.suite)
     report = log.EventLog(logger)
     shared_secrets = SecretFile(settings.internal_secret_path, report)
-    vault = key_stores.vault(settings, suite)
+    vault = key_stores.vault(settings, suite, report)
     egress = Egress(settings, report)
     egress.hold()
     client = egress.client()

@@ -8,6 +8,7 @@ import re
 import secrets
 from pathlib import Path
 
+from tokenschain.core.log_events import Reporter, silent
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.secret_files import CLEAR, KeyStore, SecretFile, SecretFileRefused
 from tokenschain.infra.security.suite import Place, Sealable, Sealer, Suite, Unsealable
@@ -34,11 +35,23 @@ class Vault:
     keep it on another medium (`master_key_file`) where that matters.
     """
 
-    def __init__(self, folder: Path, key_file: Path, suite: Suite, store: KeyStore = CLEAR) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key_file: Path,
+        suite: Suite,
+        store: KeyStore = CLEAR,
+        report: Reporter = silent,
+    ) -> None:
+        """
+        Args:
+            report: see `SecretFile`.
+        """
         self._folder = folder
         self._key_file = key_file
         self._suite = suite
         self._store = store
+        self._report = report
         self._key: SecretFile | None = None
         self._made: Sealer | None = None
 
@@ -116,7 +129,7 @@ class Vault:
     def _sealer(self) -> Sealer:
         # Made when it is needed first: who keeps no secrets here needs no key.
         if self._made is None:
-            self._key = SecretFile(self._key_file, store=self._store)
+            self._key = SecretFile(self._key_file, self._report, store=self._store)
             self._made = master_sealer(self._key, self._suite)
         return self._made
 
