@@ -149,6 +149,9 @@ def test_the_model_gets_a_token_and_the_caller_its_number_again(
     whole = ask(screened, f"请打 {number}", ["号码", token])
     assert whole.json()["choices"][0]["message"]["content"] == f"号码{number}"
     assert whole.headers["x-tc-cache"] == "bypass"
+    assert ask(screened, f"请打 {number}" + "。" * 30_000).status_code == 200
+    sent = upstream.requests[-1]["messages"][0]["content"]
+    assert number not in sent and "⟦" in sent, "as of a short request"
 
 
 def test_what_is_masked_in_an_answer_keeps_its_length(screened: Stack) -> None:

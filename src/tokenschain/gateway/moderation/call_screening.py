@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -162,7 +163,8 @@ class CallScreening:
             texts = texts_of(fields)
             return texts, self._look(texts)
 
-        texts, edits = await self._off_loop(look, self.caller) if size > LONG_BYTES else look()
+        is_long = size > LONG_BYTES
+        texts, edits = await self._off_loop(look, self.caller) if is_long else look()
         live = self._live
         if live is not None and live.screens(Direction.INPUT):
             if self._classes:
@@ -182,7 +184,9 @@ class CallScreening:
             if Action.BLOCK in self._actions:
                 self.note(call)
                 raise ApiError("content_filter", live.message)
-            if edits:
+            if edits and is_long:
+                await self._off_loop(partial(self._rewrite, call), self.caller)
+            elif edits:
                 self._rewrite(call)
         self.screens_output = parsed.api not in WITHOUT_TEXT and (
             self._answers_matter
@@ -207,16 +211,19 @@ class CallScreening:
                 found = policies.rules.screen(text, Direction.INPUT)
                 found += [one for one, _ in cuts(text)] if cuts is not None else ()
                 found += classify(text) if classify is not None else ()
-                for one in found:
-                    action = judge(one)
-                    self._judged(one, action, shadow=policies is self._shadow)
-                    edits |= policies is self._live and Action.MASK <= action < Action.BLOCK
+                edits |= self._judge(found, policies, judge)
                 if found and policies is self._live:
                     self._keep(Direction.INPUT, text, found, judge)
-            for one in _split(policies, texts):
-                action = judge(one)
-                self._judged(one, action, shadow=policies is self._shadow)
-                edits |= policies is self._live and Action.MASK <= action < Action.BLOCK
+            edits |= self._judge(_split(policies, texts), policies, judge)
+        return edits
+
+    def _judge(self, found: Sequence[RiskFinding], policies: PolicySet, judge: Judge) -> bool:
+        """Note findings of a request; whether a text is to be rewritten for one of them."""
+        edits = False
+        for one in found:
+            action = judge(one)
+            self._judged(one, action, shadow=policies is self._shadow)
+            edits |= policies is self._live and Action.MASK <= action < Action.BLOCK
         return edits
 
     def _classify(self, call: Call) -> None:
