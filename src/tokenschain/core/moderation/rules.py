@@ -121,11 +121,15 @@ class Rules:
         found = self.words(text)
         if direction is Direction.INPUT:
             found += self.attacks(text)
-        known = {one.label for one in found if one.span is None}
+        known = {(one.category, one.label) for one in found if one.span is None}
         for decoded in decodings(text):
             inner = self.words(decoded.text)
             if direction is Direction.INPUT:
-                inner += [one for one in self.attacks(decoded.text) if one.label not in known]
+                inner += [
+                    one
+                    for one in self.attacks(decoded.text)
+                    if (one.category, one.label) not in known
+                ]
             for one in inner:
                 span = decoded.span(*(one.span or (0, len(decoded.text))))
                 if span is not None:
