@@ -26,6 +26,7 @@ from tokenschain.core.snapshot import (
     encode_shard,
     encoding,
 )
+from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.core.snapshot.manifest import KEYS_FORMAT, SNAPSHOT_FORMAT, Manifest
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.core.tenancy import KeyGrant
@@ -226,6 +227,23 @@ def test_data_goes_where_the_routing_in_force_and_the_refused_one_allow(tmp_path
         await gateway.poll()
         assert gateway.served.get().routing.residency == {}
         assert gateway.uplink.refused is None
+
+    asyncio.run(run())
+
+
+def test_what_is_no_longer_to_be_kept_is_not_kept_by_a_refused_one(tmp_path: Path) -> None:
+    control = ControlFake()
+    gateway = Gateway(tmp_path, control)
+
+    async def run() -> None:
+        for revision, policy, kept in (
+            (1, "balanced", KeptContent.FULL), (2, "nope", KeptContent.NONE)
+        ):  # fmt: skip
+            made = snapshot(str(revision), policy=policy, contents={"t/": kept})
+            control.publish(str(revision), revision, encoding.encode(made))
+            await gateway.poll()
+        assert gateway.uplink.refused is not None
+        assert gateway.served.get().contents == {"t/": KeptContent.NONE}
 
     asyncio.run(run())
 

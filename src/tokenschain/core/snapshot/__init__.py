@@ -376,7 +376,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     labels: dict[str, LabelRule] = {}
     """By scope; none where nothing is labelled: see `label_rules.rule_for`."""
     contents: dict[str, KeptContent] = {}
-    """What is kept of what calls say, by `TENANT/PROJECT`; see `core.audit.content.kept_of`."""
+    """What is kept of what calls say, by `TENANT/PROJECT`; see `kept_content.kept_of`."""
 
 
 SHARDS = 256

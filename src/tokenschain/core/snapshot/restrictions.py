@@ -1,4 +1,4 @@
-"""Restrictions: limits, residency, moderation, labels: in force where the rest is not.
+"""Restrictions: what a snapshot limits, forbids and keeps, in force where the rest is not.
 
 A gateway that cannot use what control published keeps what it had; but what was lowered or
 forbidden meanwhile holds there, too.
@@ -14,6 +14,7 @@ import msgspec
 from tokenschain.core.limits import Budget, Rate
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.core.snapshot.freeze import Freeze
+from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.zones import ResidencyScope, Zone
@@ -36,6 +37,7 @@ class Restrictions(msgspec.Struct, frozen=True):
     suspended: dict[str, dict[str, int]] = {}
     filings: dict[str, str] = {}
     labels: dict[str, LabelRule] = {}
+    contents: dict[str, KeptContent] = {}
 
 
 _decode = msgspec.msgpack.Decoder(Restrictions).decode
@@ -54,6 +56,7 @@ def of_snapshot(snapshot: Snapshot) -> Restrictions:
         snapshot.suspended,
         snapshot.filings,
         snapshot.labels,
+        snapshot.contents,
     )
 
 
@@ -97,6 +100,7 @@ def restricted(snapshot: Snapshot, later: Restrictions, version: str) -> Snapsho
         suspended=later.suspended,
         filings=later.filings,
         labels=later.labels,
+        contents=later.contents,
     )
 
 
