@@ -104,6 +104,28 @@ def test_what_cannot_be_gone_on_with_ends_with_an_error(
     assert row["outcome"] == "partial"
 
 
+def test_a_stream_that_breaks_off_has_its_receipt_before_the_error(
+    faulty: tuple[FaultyClouds, Stack],
+) -> None:
+    clouds, stack = faulty
+    asked = {
+        "model": "m", "stream": True, "n": 2, "max_tokens": WORDS,
+        "messages": [{"role": "user", "content": "go"}],
+    }  # fmt: skip
+    for number in range(5):
+        clouds.break_cloud(number, "cut")
+    try:
+        reply = httpx.post(
+            f"{stack.url}/v1/chat/completions", json=asked, timeout=30,
+            headers=stack.headers | {"x-tc-audit-receipt": "1"},
+        )  # fmt: skip
+    finally:
+        for number in range(5):
+            clouds.break_cloud(number, "")
+    before, _, after = reply.text.partition(": x-tc-audit-receipt: r1.")
+    assert "data: " in before and "upstream_interrupted" in after
+
+
 @pytest.fixture(scope="module")
 def early(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FaultyClouds, Stack]]:
     """Clouds that are asked for streams whatever callers want."""

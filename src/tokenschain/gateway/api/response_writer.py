@@ -184,7 +184,7 @@ class CallResponseWriter:
                 # Before the caller has its end: it may go on from it at once.
                 last = self.keep(call, last)
             if exchange.started:
-                exchange.finish(b": %b\n%b" % (_receipt(call), last) if call.receipt else last)
+                exchange.finish(_behind_receipt(call, last))
             else:
                 headers = b"".join((JSON_LINE, self._lines(call), self._cost(call), self._cors))
                 exchange.reply(200, headers, last)
@@ -193,7 +193,8 @@ class CallResponseWriter:
         if exchange.started:
             # The status is long gone: the error is an event, and no end marker follows.
             event = sse.Event(error.body(), b"error")
-            exchange.finish(sse.encode(event) if stream is None else stream.error(error))
+            end = sse.encode(event) if stream is None else stream.error(error)
+            exchange.finish(_behind_receipt(call, end))
         else:
             send_error(
                 exchange,
@@ -288,8 +289,12 @@ class CallResponseWriter:
 
 
 def _receipt(call: Call) -> bytes:
-    """As a header; behind a stream, whose headers are gone, as a comment of SSE."""
     return f"{receipt.HEADER}: {call.receipt}\r\n".encode()
+
+
+def _behind_receipt(call: Call, end: bytes) -> bytes:
+    """What ends a stream, whose headers are gone: a receipt is a comment before it."""
+    return b": %b\n%b" % (_receipt(call), end) if call.receipt else end
 
 
 def _cached(call: Call) -> str:
