@@ -342,6 +342,9 @@ PLANTS: dict[str, tuple[str, Callable[[Plot], None]]] = {
         "transport_encrypted", lambda p: p.upstream(base_url="http://models.test/v1")),
     "redis_without_tls": (
         "transport_encrypted", lambda p: p.set("redis", url="redis://:pw@cache.test:6379/0")),
+    "database_without_tls": (
+        "transport_encrypted",
+        lambda p: p.set("database", url="postgresql://tc@db.test/tc?sslmode=prefer")),
     "mail_without_tls": (
         "transport_encrypted", lambda p: p.set("smtp", host="mail.test", tls=False)),
     "secret_file_open": ("secrets_sealed", _open_file),
@@ -447,6 +450,30 @@ def test_a_mode_that_sends_data_abroad_keeps_nothing_in(house: House) -> None:
 
     assert codes(found(house, "data_stays", mode("domestic-only"))) == set()
     assert codes(found(house, "data_stays", mode("zone:abroad"))) == {"residency_open"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://tc@db.test/tc?sslmode=verify-full", "postgresql://tc@127.0.0.1/tc",
+     "postgresql:///tc?host=/run/postgresql", "sqlite:////data/tc.db"],
+)  # fmt: skip
+def test_a_database_that_is_near_or_asks_for_encryption_is_well(house: House, url: str) -> None:
+    plant: Callable[[Plot], None] = lambda plot: plot.set("database", url=url)  # noqa: E731
+    assert codes(found(house, "transport_encrypted", plant)) == set()
+
+
+def test_a_password_in_the_settings_file_is_named(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "redis://:hunter2-hunter2@cache.test:6379/0"
+    path = tmp_path / "tokenschain.yaml"
+    path.write_text(f"redis:\n  url: {url}\n")
+    monkeypatch.setenv("TOKENSCHAIN_CONFIG", str(path))
+    finding = found(house, "secrets_sealed", lambda plot: plot.set("redis", url=url))
+    assert [gap.values for gap in finding.gaps] == [{"who": "redis.url"}]
+    assert "hunter2" not in str(finding)
+    path.write_text("redis:\n  url: redis://cache.test:6379/0\n")
+    assert not found(house, "secrets_sealed").gaps
 
 
 def test_what_the_program_itself_decides_is_shown(house: House) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
-from urllib.parse import urlsplit
+from operator import attrgetter
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from sqlalchemy import func, or_, select
@@ -21,13 +21,15 @@ from tokenschain.control.compliance.evidence.finding import (
 from tokenschain.control.crypto_inventory import inventory
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra import boot_manifest, config
-from tokenschain.infra.config.shown import shown_settings
+from tokenschain.infra.config import declared, loading
 from tokenschain.infra.database import engine as database
 from tokenschain.infra.database.tables import alert_targets
 from tokenschain.infra.security import secret_files, self_test
 from tokenschain.infra.security.suite import GM, INTERNATIONAL, suite_named
+from tokenschain.wire.client import is_loopback
 
 CLOCK_APART_MAX_S = 180.0
+_ENCRYPTED_MODES = {"require", "verify-ca", "verify-full"}
 _REFERENCES = ("env:", "file:", "sealed:", "stored:")
 
 
@@ -98,14 +100,15 @@ def transport_encrypted(facts: PlatformFacts) -> QueryResult:
             *gaps_if(_is_plain(public), "console_without_tls"),
             *gaps_if(
                 _is_plain(gateway)
-                or not (_is_near(settings.server.host) or gateway.startswith("https://")),
+                or not (is_loopback(settings.server.host) or gateway.startswith("https://")),
                 "gateway_without_tls",
             ),
             *gaps_if(plain, "upstream_without_tls", who=named(plain)),
             *gaps_if(
-                redis.startswith("redis://") and not _is_near(urlsplit(redis).hostname),
+                redis.startswith("redis://") and not is_loopback(urlsplit(redis).hostname or ""),
                 "redis_without_tls",
             ),
+            *gaps_if(_is_plain_database(settings.database_url), "database_without_tls"),
             *gaps_if(settings.smtp.host is not None and not settings.smtp.tls, "mail_without_tls"),
         ],
     )
@@ -113,17 +116,15 @@ def transport_encrypted(facts: PlatformFacts) -> QueryResult:
 
 def _is_plain(url: str) -> bool:
     found = urlsplit(url)
-    return found.scheme == "http" and not _is_near(found.hostname)
+    return found.scheme == "http" and not is_loopback(found.hostname or "")
 
 
-def _is_near(host: str | None) -> bool:
-    """Whether it is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
+def _is_plain_database(url: str) -> bool:
+    found = urlsplit(url)
+    asked = parse_qs(found.query)
+    host = found.hostname or asked.get("host", [""])[0]
+    is_near = not host or host.startswith("/") or is_loopback(host)
+    return not is_near and asked.get("sslmode", [""])[0] not in _ENCRYPTED_MODES
 
 
 def _without_user(url: str) -> str:
@@ -149,13 +150,13 @@ def secrets_sealed(facts: PlatformFacts) -> QueryResult:
         for one in facts.snapshot.upstreams.values()
         if any(not given.startswith(_REFERENCES) for given in one.credentials)
     }
+    origins = loading.sources()
     written = {
-        one.name
-        for one in shown_settings(settings)
-        if one.name in ("database.url", "redis.url", "egress.proxy")
-        and one.origin not in ("default", "environment")
-        and "@" in one.value
-        and ":" in one.value.split("//", 1)[-1].split("@", 1)[0]
+        name
+        for name, found in declared.settings()
+        if found.holds_password
+        and origins[name] not in ("default", "environment")
+        and urlsplit(attrgetter(name)(settings) or "").password
     }
     return QueryResult(
         {"files_checked": len(paths), "upstreams": len(facts.snapshot.upstreams)},
