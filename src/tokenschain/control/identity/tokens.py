@@ -97,7 +97,7 @@ def open_session(
             .order_by(c.created_at_s.desc(), c.id)
             .limit(rules.sessions_max - 1)
         )
-        newest = list(connection.execute(kept).scalars()) if rules.sessions_max > 1 else []
+        newest = list(connection.execute(kept).scalars())
         ended = delete(tokens).where(c.user_id == user_id, c.kind == "session")
         connection.execute(ended.where(c.id.not_in(newest)))
     _, token = issue(connection, suite, user_id, "session", name, rules.session_max_s)

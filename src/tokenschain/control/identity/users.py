@@ -222,7 +222,7 @@ def _remember(connection: Connection, user_id: str, rules: AccessSettings, now_s
         .order_by(c.until_s.desc(), c.id)
         .limit(rules.passwords_remembered)
     )
-    newest = list(connection.execute(kept).scalars()) if rules.passwords_remembered else []
+    newest = list(connection.execute(kept).scalars())
     connection.execute(delete(former_passwords).where(c.user_id == user_id, c.id.not_in(newest)))
 
 
