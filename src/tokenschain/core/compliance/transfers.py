@@ -52,12 +52,11 @@ def zone_abroad(record: CallRecord, zones: Mapping[str, str]) -> str | None:
 
 def is_sensitive(record: CallRecord, classes: Iterable[str]) -> bool:
     """Whether moderation found data of one of these classes in a call."""
-    found = record.moderation_detail
-    return DATA_CLASS in found and any(_has(found, f"{DATA_CLASS}{name}") for name in classes)
-
-
-def _has(detail: str, wanted: str) -> bool:
-    return wanted in re.split(r"[^\w:.-]+", detail)
+    detail = record.moderation_detail
+    if DATA_CLASS not in detail:
+        return False
+    found = set(re.split(r"[^\w:.-]+", detail))
+    return any(f"{DATA_CLASS}{name}" in found for name in classes)
 
 
 def day_of(started_ms: int) -> int:
