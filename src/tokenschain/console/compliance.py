@@ -24,14 +24,6 @@ class TwoLanguageText(msgspec.Struct):
     zh: str
 
 
-class GapLine(msgspec.Struct):
-    """Something that is missing."""
-
-    code: str
-    en: str
-    zh: str
-
-
 class ControlLine(msgspec.Struct):
     """A control; see `GET /compliance/reports/{standard}`."""
 
@@ -39,7 +31,7 @@ class ControlLine(msgspec.Struct):
     clause: str
     asks: TwoLanguageText
     state: str
-    gaps: list[GapLine]
+    gaps: list[TwoLanguageText]
     values: dict[str, object]
     confidence: str
 

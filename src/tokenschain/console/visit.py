@@ -42,8 +42,9 @@ class SignedInReader(msgspec.Struct):
     makes_first_account: bool = False
     """Whether it came by a sign-in link, and nobody has an account of the platform yet."""
     must_set_up_factor: bool = False
-    must_change_password: bool = False
     """Whether a second factor comes before anything else."""
+    must_change_password: bool = False
+    """Whether the password is too old, and comes before anything else."""
 
     def may(self, action: str) -> bool:
         """Whether an action is permitted anywhere."""
