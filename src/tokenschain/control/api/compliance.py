@@ -163,18 +163,19 @@ def list_standards(asked: Auditing) -> Items[StandardAnswer]:
     """List the standards of which there are reports."""
     asked.need(PLATFORM)
     known = controls.shipped()
-    return Items[StandardAnswer](
-        data=[
+    found = []
+    for standard, info in known.standards.items():
+        listed = known.of(standard)
+        found.append(
             StandardAnswer(
-                standard=info[0],
-                title=BothLanguages.model_validate(info[1].title),
-                source=info[1].source,
-                controls=len(known.of(info[0])),
-                by_evidence=sum(one.status == "evidence" for one in known.of(info[0])),
+                standard=standard,
+                title=BothLanguages.model_validate(info.title),
+                source=info.source,
+                controls=len(listed),
+                by_evidence=sum(one.status == "evidence" for one in listed),
             )
-            for info in known.standards.items()
-        ]
-    )
+        )
+    return Items[StandardAnswer](data=found)
 
 
 @router.get("/reports/{standard}")

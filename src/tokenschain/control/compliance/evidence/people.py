@@ -45,7 +45,7 @@ def second_factors(facts: PlatformFacts) -> QueryResult:
     )
     people = {user_id: bool(lacks) for user_id, lacks in facts.db.execute(query)}
     lacking = {user_id for user_id, lacks in people.items() if lacks}
-    administrators = _administrators(facts.db) & lacking
+    administrators = {user_id for user_id in lacking if _is_administrator(facts.db, user_id)}
     return QueryResult(
         {
             "people_with_password": len(people),
@@ -63,17 +63,12 @@ def second_factors(facts: PlatformFacts) -> QueryResult:
     )
 
 
-def _administrators(db: Connection) -> set[str]:
-    """Who has a role of the platform, or power over accounts."""
-    holders = db.execute(select(binding_rows.c.user_id).distinct()).scalars()
-    return {
-        user_id
-        for user_id in holders
-        if any(
-            one.tenant == PLATFORM or is_power_over_accounts(one.permissions)
-            for one in roles.bindings_of(db, user_id)
-        )
-    }
+def _is_administrator(db: Connection, user_id: str) -> bool:
+    """Whether somebody has a role of the platform, or power over accounts."""
+    return any(
+        one.tenant == PLATFORM or is_power_over_accounts(one.permissions)
+        for one in roles.bindings_of(db, user_id)
+    )
 
 
 def password_rules(facts: PlatformFacts) -> QueryResult:
