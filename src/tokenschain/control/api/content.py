@@ -168,19 +168,19 @@ class Erasure(AnswerBody):
     keys: list[str]
 
 
+def keys_of(context: ApiContext) -> ContentKeys:
+    """The keys of kept content."""
+    return ContentKeys(context.engine, context.sealer, context.suite)
+
+
 def archive_of(context: ApiContext, shared: Sealer) -> ContentArchive:
     """The archive of a control.
 
     Args:
         shared: opens what gateways sealed.
     """
-    keys = ContentKeys(context.engine, context.sealer, context.suite)
-    return ContentArchive(context.engine, shared, keys, audited=context.settings.audit.sealing)
-
-
-def archive(asked: RequestContext) -> ContentArchive:
-    """The archive, to open what is in it."""
-    return archive_of(asked.context, asked.context.sealer)
+    audited = context.settings.audit.sealing
+    return ContentArchive(context.engine, shared, keys_of(context), audited=audited)
 
 
 @router.put("/content-policies")
@@ -217,7 +217,7 @@ def open_content(asked: Opening, call_id: str, wanted: OpenRequest) -> CallConte
         raise _nothing()
     asked.need_step_up()
     try:
-        opened = archive(asked).open(asked.db, row)
+        opened = content_archive.open_content(asked.db, keys_of(asked.context), row)
     except KeyDestroyed:
         raise _nothing() from None
     asked.note(row["tenant"], call_id, {"reason": wanted.reason})
@@ -229,15 +229,14 @@ def export_content(asked: Opening, wanted: ExportRequest) -> ListAnswer[CallCont
     """Export what a tenant's or one end user's calls said, page by page; each is on record."""
     asked.need(wanted.tenant)
     asked.need_step_up()
-    source = archive(asked)
-    named = wanted.end_user
-    subjects = source.keys.subjects(asked.db, wanted.tenant, named) if named else None
+    keys, named = keys_of(asked.context), wanted.end_user
+    subjects = keys.subjects(asked.db, wanted.tenant, named) if named else None
     until_ms = None if wanted.until_s is None else wanted.until_s * 1_000
     found = content_archive.page(
         asked.db, page_of(EXPORT_MAX, wanted.cursor), wanted.tenant, subjects,
         wanted.from_s * 1_000, until_ms,
     )  # fmt: skip
-    rows = source.opened(asked.db, found.rows)
+    rows = content_archive.open_all(asked.db, keys, found.rows)
     subject = subjects[0] if subjects else ""
     detail = {"reason": wanted.reason, "subject": subject, "contents": len(rows)}
     asked.note(wanted.tenant, wanted.tenant, detail)
@@ -253,7 +252,7 @@ def erase_content(asked: Erasing, wanted: NewErasure, background: BackgroundTask
     """
     asked.need(wanted.tenant)
     asked.need_step_up()
-    keys = archive(asked).keys
+    keys = keys_of(asked.context)
     # Content of who is erased may be on its way.
     named = keys.subjects if wanted.dry_run else keys.made_subjects
     subjects = named(asked.db, wanted.tenant, wanted.end_user) if wanted.end_user else None

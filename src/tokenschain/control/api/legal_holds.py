@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from fastapi import APIRouter, Depends
 
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
-from tokenschain.control.api.content import EndUser, Moment, Reason, Seeing, Setting, archive
+from tokenschain.control.api.content import EndUser, Moment, Reason, Seeing, Setting, keys_of
 from tokenschain.control.api.context import (
     AdminRoute,
     Label,
@@ -74,8 +74,7 @@ def create_hold(asked: Setting, wanted: NewLegalHold) -> LegalHold:
     """Hold content: neither people nor retention classes erase it until the hold is released."""
     asked.need(wanted.tenant)
     asked.need_step_up()
-    keys = archive(asked).keys
-    named = wanted.end_user
+    keys, named = keys_of(asked.context), wanted.end_user
     subjects = keys.made_subjects(asked.db, wanted.tenant, named) if named else []
     until_ms = FOREVER_MS if wanted.until_s is None else wanted.until_s * 1_000
     hold = NewHold(wanted.tenant, subjects, wanted.from_s * 1_000, until_ms, wanted.reason)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends
 from pydantic import Field
 
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
-from tokenschain.control.api.content import archive, erased
+from tokenschain.control.api.content import erased, keys_of
 from tokenschain.control.api.context import (
     AdminRoute,
     NameQuery,
@@ -144,7 +144,8 @@ def create_subject_request(asked: Taking, wanted: NewSubjectRequest) -> SubjectR
     subjects: list[str] = []
     if wanted.kind == "deletion":
         # Content may come until it is done.
-        subjects = archive(asked).keys.made_subjects(asked.db, wanted.tenant, wanted.end_user)
+        keys = keys_of(asked.context)
+        subjects = keys.made_subjects(asked.db, wanted.tenant, wanted.end_user)
     made = subject_requests.add(
         asked.db, wanted.tenant, wanted.kind, hashed, wanted.note, received_at_s,
         wanted.due_days, asked.actor.id, now_s, subjects,

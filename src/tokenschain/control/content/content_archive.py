@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy import Connection, Engine, select
 
 from tokenschain.control.audit import pending
 from tokenschain.control.content import erasure
@@ -32,7 +33,7 @@ class OpenedContent(NamedTuple):
 
 
 class ContentArchive:
-    """Enters content as gateways ship it, each call once, and opens it."""
+    """Enters content as gateways ship it, each call once."""
 
     def __init__(self, engine: Engine, shared: Sealer, keys: ContentKeys, *, audited: bool) -> None:
         """
@@ -40,7 +41,7 @@ class ContentArchive:
             shared: opens what gateways sealed.
             audited: whether the audit log holds commitments to it.
         """
-        self._engine, self._shared, self.keys, self._audited = engine, shared, keys, audited
+        self._engine, self._shared, self._keys, self._audited = engine, shared, keys, audited
 
     def enter(self, payloads: Sequence[bytes]) -> int:
         """Enter content; returns how much of it was new. What cannot be read is dropped: its
@@ -66,11 +67,11 @@ class ContentArchive:
             opened = content.decode_content(self._shared.unseal(place, one.sealed))
         except (Unsealable, msgspec.DecodeError):
             return False
-        subject = self.keys.subject(connection, one.tenant, opened.end_user)
+        subject = self._keys.subject(connection, one.tenant, opened.end_user)
         if erasure.is_erased(connection, one.tenant, subject, one.started_ms):
             return False
         day = one.started_ms // database.DAY_MS
-        key = self.keys.key(connection, one.tenant, day, subject)
+        key = self._keys.key(connection, one.tenant, day, subject)
         kept = msgspec.structs.replace(opened, end_user="")
         row = {
             "call_id": one.call_id, "tenant": one.tenant, "project": one.project,
@@ -91,38 +92,39 @@ class ContentArchive:
             pending.add_content(connection, line, one.started_ms)
         return True
 
-    def open(self, connection: Connection, row: Row[Any] | Mapping[str, Any]) -> OpenedContent:
-        """What was kept of a call.
 
-        Args:
-            row: of `call_contents`, whole.
+def open_content(
+    connection: Connection, keys: ContentKeys, row: Mapping[str, Any]
+) -> OpenedContent:
+    """What was kept of a call.
 
-        Raises:
-            KeyDestroyed: it was erased.
-            Unsealable: it was changed.
-        """
-        one = row if isinstance(row, Mapping) else row._mapping
-        sealer = self.keys.sealer(connection, one["key_id"])
-        opened = content.decode_content(
-            sealer.unseal(_place(one["tenant"], one["call_id"]), bytes(one["body"]))
-        )
-        committed = ("", "")
-        if one["kept"] != KeptContent.HASH:
-            first, second = content.commitments(INTERNATIONAL.mac, opened)
-            committed = first.hex(), second.hex()
-        return OpenedContent(opened, committed)
+    Args:
+        row: of `call_contents`, whole.
 
-    def opened(
-        self, connection: Connection, rows: Iterable[Mapping[str, Any]]
-    ) -> list[tuple[Mapping[str, Any], OpenedContent]]:
-        """Those of some rows that can still be opened."""
-        found = []
-        for row in rows:
-            try:
-                found.append((row, self.open(connection, row)))
-            except KeyDestroyed:
-                continue
-        return found
+    Raises:
+        KeyDestroyed: it was erased.
+        Unsealable: it was changed.
+    """
+    sealer = keys.sealer(connection, row["key_id"])
+    opened = content.decode_content(
+        sealer.unseal(_place(row["tenant"], row["call_id"]), bytes(row["body"]))
+    )
+    committed = ("", "")
+    if row["kept"] != KeptContent.HASH:
+        first, second = content.commitments(INTERNATIONAL.mac, opened)
+        committed = first.hex(), second.hex()
+    return OpenedContent(opened, committed)
+
+
+def open_all(
+    connection: Connection, keys: ContentKeys, rows: Iterable[Mapping[str, Any]]
+) -> list[tuple[Mapping[str, Any], OpenedContent]]:
+    """Those of some rows that can still be opened."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(KeyDestroyed):
+            found.append((row, open_content(connection, keys, row)))
+    return found
 
 
 def find(connection: Connection, call_id: str) -> Mapping[str, Any] | None:
