@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from tests import kept_content
 from tests.security.platform import Platform, platform
@@ -14,6 +15,7 @@ from tokenschain.control.content.content_archive import ContentArchive
 from tokenschain.control.content.erasure import DestroyedKeys
 from tokenschain.control.content.key_hierarchy import ContentKeys
 from tokenschain.control.content.retention import RetentionJob
+from tokenschain.infra.database.content_tables import call_contents
 from tokenschain.infra.security.suite import GM
 
 DAY_MS = 86_400_000
@@ -125,6 +127,22 @@ def test_the_first_content_of_a_tenant_is_not_kept_after_its_erasure(house: Plat
     assert house.operator("POST", "/content-erasures", body).json()["contents"] == 0
     assert keep(house, "first", "first on its way", 1, end_user="ada") == 0
     assert keep(house, "first", "first of another", 1, end_user="bob") == 1
+
+
+def test_content_that_was_changed_is_named_by_who_would_read_it(house: Platform) -> None:
+    keep(house, "torn", "torn-1", 0)
+    keep(house, "torn", "torn-2", 0)
+    with house.engine.begin() as connection:
+        query = update(call_contents).where(call_contents.c.call_id == "torn-1")
+        connection.execute(query.values(body=b"\x01" + bytes(60)))
+    for path, body in (
+        ("/audit-log/content/torn-1/open", {"reason": "a test"}),
+        ("/audit-log/content/export", {"tenant": "torn", "reason": "a test"}),
+    ):
+        reply = house.operator("POST", path, body)
+        assert reply.status_code == 500 and "`torn-1`" in reply.json()["error"]["message"]
+    fine = house.operator("POST", "/audit-log/content/torn-2/open", {"reason": "a test"})
+    assert fine.status_code == 200
 
 
 def test_a_tenant_is_erased_with_its_key(house: Platform) -> None:

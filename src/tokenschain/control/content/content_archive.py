@@ -14,6 +14,7 @@ from tokenschain.control.content import erasure
 from tokenschain.control.content.key_hierarchy import ContentKeys, KeyDestroyed
 from tokenschain.core.audit import content, records
 from tokenschain.core.audit.content import ContentBody, ContentRecord
+from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.infra.database import engine as database
 from tokenschain.infra.database import paging
@@ -103,12 +104,18 @@ def open_content(
 
     Raises:
         KeyDestroyed: it was erased.
-        Unsealable: it was changed.
+        ApiError: `internal_error`: it, or a key above it, was changed.
     """
-    sealer = keys.sealer(connection, row["key_id"])
-    opened = content.decode_content(
-        sealer.unseal(_place(row["tenant"], row["call_id"]), bytes(row["body"]))
-    )
+    try:
+        sealer = keys.sealer(connection, row["key_id"])
+        said = sealer.unseal(_place(row["tenant"], row["call_id"]), bytes(row["body"]))
+    except Unsealable as cause:
+        why = (
+            f"What call `{row['call_id']}` said does not open: it or its key was changed, or was "
+            "sealed with a master key that is not here."
+        )
+        raise ApiError("internal_error", why) from cause
+    opened = content.decode_content(said)
     committed = ("", "")
     if row["kept"] != KeptContent.HASH:
         first, second = content.commitments(INTERNATIONAL.mac, opened)
