@@ -13,10 +13,12 @@ SECRETS = ["new-secret" * 4, "old-secret" * 4]
 
 @pytest.mark.parametrize("suite", [INTERNATIONAL, GM], ids=lambda suite: suite.name)
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_receipt_opens_while_its_secret_is_known(suite: Suite, secret: str) -> None:
-    text = receipts.issuer(suite, lambda: [secret], "gw-1")(record(1, sequence=9))
+@pytest.mark.parametrize("tenant", ["t1", "\U00020bb7" * 64], ids=["usual", "longest"])
+def test_a_receipt_opens_while_its_secret_is_known(suite: Suite, secret: str, tenant: str) -> None:
+    call = record(1, sequence=2**63, tenant=tenant)
+    text = receipts.issuer(suite, lambda: [secret], "gw-1")(call)
     found = receipts.opened(SECRETS, text)
-    assert (found.call, found.sequence) == ("req_00000001", 9)
+    assert (found.call, found.sequence, found.tenant) == ("req_00000001", 2**63, tenant)
     with pytest.raises(ValueError, match="gave"):
         receipts.opened(["another-secret" * 3], text)
 

@@ -11,7 +11,8 @@ from tokenschain.core.audit.merkle import Digest
 from tokenschain.core.call_record import CallRecord
 
 HEADER = "x-tc-audit-receipt"
-CHARACTERS_MAX = 400
+CHARACTERS_MAX = 1_000
+"""With room for the longest name of a tenant, whose every character may be quoted as twelve."""
 DUE_MS = 3_600_000
 """After a call began it is sealed within that time, or its receipt is evidence that it was not."""
 _FORM = "r1"
