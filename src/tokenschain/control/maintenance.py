@@ -15,7 +15,7 @@ from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.cache.semantic_client import SemanticProcesses
 from tokenschain.control.configuration import store
-from tokenschain.control.identity import api_keys, login_throttle, sign_ups, tokens
+from tokenschain.control.identity import api_keys, approvals, login_throttle, sign_ups, tokens
 from tokenschain.control.mails import Outbox
 from tokenschain.control.moderation import offenders, review_queue
 from tokenschain.control.observability import alert_silences, alerts
@@ -125,6 +125,7 @@ class Maintenance:
             api_keys.sweep(connection, int(time.time()))
             login_throttle.sweep(connection, int(time.time()))
             sign_ups.sweep(connection, int(time.time()))
+            approvals.sweep(connection, time.time())
             grants.end_due(connection, time.time(), self._ledger.usd_cny_micro)
             alert_silences.sweep(connection, time.time())
             review_queue.sweep(connection, time.time())

@@ -12,7 +12,7 @@ from sqlalchemy import event, insert, update
 
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.identity.approvals import ApprovalRequired, Wanted, use
+from tokenschain.control.identity.approvals import KEPT_S, ApprovalRequired, Wanted, sweep, use
 from tokenschain.infra.database.compliance_tables import approvals
 
 POLICY = "/moderation-policies/all"
@@ -136,6 +136,15 @@ def test_what_was_rejected_or_has_expired_is_not_done(
     _end(house, again)
     assert code_of(second("POST", f"/approvals/{again}/approve", {})) == (409, "conflict")
     assert shown(second, again)["state"] == "expired"
+
+
+def test_what_ended_long_ago_is_forgotten(house: Platform, first: Caller) -> None:
+    old, young = (waits(first("GET", f"/calls/export?from_s=0&until_s={n}")) for n in (11, 12))
+    _end(house, old)
+    with house.engine.begin() as connection:
+        sweep(connection, KEPT_S + 2)
+    left = {row[0] for row in house.rows("select id from approvals")}
+    assert young in left and old not in left
 
 
 def test_an_apply_and_a_rollback_are_no_way_around(house: Platform, first: Caller) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
@@ -23,6 +23,8 @@ from tokenschain.infra.security import secrets
 Operation = Literal["calls:export", "credentials", "moderation", "roles", "separation"]
 REQUESTED = "approval:request"
 """The event in the audit log."""
+KEPT_S = 90 * 86_400
+"""After it has ended; the audit log keeps what was asked for and decided."""
 _TARGET_CHARACTERS_MAX = 300
 
 Row = dict[str, Any]
@@ -173,3 +175,8 @@ def decide(
     ).rowcount
     if not changed:
         raise ApiError("conflict", "It is decided already, has expired, or is your own.")
+
+
+def sweep(connection: Connection, now_s: float) -> None:
+    """Forget what ended long ago."""
+    connection.execute(delete(approvals).where(approvals.c.expires_at_s < int(now_s) - KEPT_S))
