@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
 
+from tokenschain.core.compliance.incident_report import CallGroup
 from tokenschain.core.compliance.incidents import REPORTED, Clock, clocks_of
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database import paging
@@ -150,20 +151,6 @@ def alarms(engine: Engine, now_s: float) -> list[tuple[str, dict[str, Any]]]:
             }  # fmt: skip
             found.append((row["tenant"], detail))
     return found
-
-
-class CallGroup(NamedTuple):
-    """Calls in the time of an incident that are alike."""
-
-    tenant: str
-    model_asked: str
-    model_served: str
-    upstream: str
-    filing: str
-    outcome: str
-    calls: int
-    first_ms: int
-    last_ms: int
 
 
 class Concerned(NamedTuple):

@@ -19,6 +19,20 @@ _GAPS: Mapping[str, tuple[str, str]] = {
 }
 
 
+class CallGroup(NamedTuple):
+    """Calls in the time of an incident that are alike."""
+
+    tenant: str
+    model_asked: str
+    model_served: str
+    upstream: str
+    filing: str
+    outcome: str
+    calls: int
+    first_ms: int
+    last_ms: int
+
+
 class ReportDraft(NamedTuple):
     """A report to be completed by a person."""
 
@@ -29,7 +43,7 @@ class ReportDraft(NamedTuple):
 
 def draft(
     incident: Mapping[str, Any],
-    groups: Sequence[tuple[str, str, str, str, str, str, int, int, int]],
+    groups: Sequence[CallGroup],
     *,
     complete: bool,
     end_users: int,
@@ -40,8 +54,6 @@ def draft(
     """The report of an incident.
 
     Args:
-        groups: calls that are alike: tenant, model asked and served, upstream, filing number,
-            outcome, how many, the first and last moment.
         complete: whether all calls are counted.
         end_users: 0 where none are counted.
     """
@@ -51,8 +63,7 @@ def draft(
     gaps += [] if complete else ["complete"]
     gaps += [] if end_users else ["end_users"]
     gaps += ["impact", "contact"]
-    names = [_GAPS[name][0 if zh else 1] for name in gaps]
-    total = sum(group[6] for group in groups)
+    total = sum(group.calls for group in groups)
     rows = [
         ("编号", "Incident", incident["id"]),
         ("标题", "Title", incident["title"]),
@@ -72,7 +83,7 @@ def draft(
     for name, chinese, english in (("description", "事件经过", "What happened"),
                                    ("measures", "已采取的措施", "Measures")):  # fmt: skip
         lines += ["", f"## {chinese if zh else english}", ""]
-        lines += [_cell(incident[name]) or _gap(_GAPS[name][0 if zh else 1], zh)]
+        lines += [_cell(incident[name]) or _gap(name, zh)]
     lines += _calls_section(groups, zh)
     lines += ["", f"## {'处置记录' if zh else 'Timeline'}", ""]
     lines += [f"- {_time(one['at_s'])} {_cell(one['action'])}: {_cell(one['text'])}"
@@ -83,13 +94,11 @@ def draft(
         for one in freezes
     ]
     lines += ["", f"## {'待补充' if zh else 'To be added'}", ""]
-    lines += [f"- {_gap(name, zh)}" for name in names]
-    return ReportDraft("\n".join(lines) + "\n", names)
+    lines += [f"- {_gap(name, zh)}" for name in gaps]
+    return ReportDraft("\n".join(lines) + "\n", [_GAPS[name][0 if zh else 1] for name in gaps])
 
 
-def _calls_section(
-    groups: Sequence[tuple[str, str, str, str, str, str, int, int, int]], zh: bool
-) -> list[str]:
+def _calls_section(groups: Sequence[CallGroup], zh: bool) -> list[str]:
     lines = ["", f"## {'涉及的调用' if zh else 'Calls concerned'}", ""]
     heads = (
         "| 租户 | 请求的模型 | 服务的模型 | 上游 | 备案号 | 结果 | 次数 | 首次 | 末次 |"
@@ -99,17 +108,20 @@ def _calls_section(
     if groups:
         lines += [heads, "|" + "---|" * 9]
         lines += [
-            "| " + " | ".join([*map(_cell, group[:6]), str(group[6]),
-                               _time(group[7] // 1_000), _time(group[8] // 1_000)]) + " |"
-            for group in groups
+            "| " + " | ".join([*map(_cell, (one.tenant, one.model_asked, one.model_served,
+                                            one.upstream, one.filing, one.outcome)),
+                               str(one.calls), _time(one.first_ms // 1_000),
+                               _time(one.last_ms // 1_000)]) + " |"
+            for one in groups
         ]  # fmt: skip
     else:
-        lines += [_gap(_GAPS["calls"][0 if zh else 1], zh)]
+        lines += [_gap("calls", zh)]
     return lines
 
 
 def _gap(name: str, zh: bool) -> str:
-    return f"【待补充：{name}】" if zh else f"[TO BE ADDED: {name}]"
+    chinese, english = _GAPS[name]
+    return f"【待补充：{chinese}】" if zh else f"[TO BE ADDED: {english}]"
 
 
 def _time(at_s: int | None) -> str:
