@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.secret_files import CHARACTERS_MIN, SecretFile, SecretFileRefused
 
@@ -73,28 +75,59 @@ def test_the_first_line_is_in_force_and_a_change_is_noticed(tmp_path: Path) -> N
     assert file() == (new,)
 
 
+class FarStore:
+    """Answers when it may."""
+
+    def __init__(self) -> None:
+        self.away, self.may_answer = False, threading.Event()
+        self.may_answer.set()
+
+    def wrap(self, secret: str) -> str:
+        return secret_files.WRAPPED + secret
+
+    def unwrap(self, line: str) -> str:
+        assert self.may_answer.wait(30)
+        if self.away:
+            raise SecretFileRefused("away")
+        return line.removeprefix(secret_files.WRAPPED)
+
+
+def test_nothing_waits_for_a_key_store_but_the_start(tmp_path: Path) -> None:
+    now, store, path = [0.0], FarStore(), tmp_path / "secret"
+    file = SecretFile(path, clock=lambda: now[0], store=store)
+    first, new = file(), secret_files.new_secret()
+    store.may_answer.clear()
+    secret_files.write(path, (store.wrap(new), *map(store.wrap, first)))
+    for _ in range(3):
+        now[0] += 2 * secret_files.REREAD_S
+        assert file() == first
+    # It changes while the store is asked about it.
+    secret_files.write(path, (store.wrap(new),))
+    store.may_answer.set()
+
+    def is_new() -> bool:
+        now[0] += 2 * secret_files.REREAD_S
+        return file() == (new,)
+
+    until(is_new)
+
+
 def test_a_key_store_that_was_away_is_asked_again(tmp_path: Path) -> None:
-    class Store:
-        away = False
-
-        def wrap(self, secret: str) -> str:
-            return secret_files.WRAPPED + secret
-
-        def unwrap(self, line: str) -> str:
-            if self.away:
-                raise SecretFileRefused("away")
-            return line.removeprefix(secret_files.WRAPPED)
-
-    now, said, store = [0.0], list[str](), Store()
+    now, said, store = [0.0], list[str](), FarStore()
     path = tmp_path / "secret"
     file = SecretFile(path, lambda event, _: said.append(event), lambda: now[0], store)
     first, new = file(), secret_files.new_secret()
     store.away = True
     secret_files.write(path, (store.wrap(new), *map(store.wrap, first)))
-    for _ in range(3):
+    now[0] += secret_files.REREAD_S
+    assert file() == first
+    until(lambda: said == ["secret_file_refused"])
+
+    def is_new() -> bool:
         now[0] += secret_files.ASK_AGAIN_S
-        assert file() == first
-    assert said == ["secret_file_refused"]
+        return file() == (new, *first)
+
+    assert not is_new()
     store.away = False
-    now[0] += secret_files.ASK_AGAIN_S
-    assert file() == (new, *first)
+    until(is_new)
+    assert said == ["secret_file_refused"]

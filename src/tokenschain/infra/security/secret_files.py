@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -273,7 +274,11 @@ class _Remembering:
 
 
 class SecretFile:
-    """The secrets of a file as they stand now: a rotation needs no restart."""
+    """The secrets of a file as they stand now: a rotation needs no restart.
+
+    A key store may be far away: once a process works, it is asked in a thread, and what was read
+    before is in force until it has answered.
+    """
 
     def __init__(
         self,
@@ -293,6 +298,8 @@ class SecretFile:
         self._path = path
         self._report = report
         self._clock = clock
+        self._is_far = store is not CLEAR
+        self._asking: threading.Thread | None = None
         self._store = _Remembering(store)
         self._secrets = read_or_make(path, self._store)
         self._seen = self._look()
@@ -303,22 +310,29 @@ class SecretFile:
     def __call__(self) -> tuple[str, ...]:
         """The secrets, the one in force first; the same object until they change."""
         now = self._clock()
-        if now >= self._next_s:
+        if now >= self._next_s and (self._asking is None or not self._asking.is_alive()):
             self._next_s = now + REREAD_S
             seen = self._look()
             if seen != self._seen:
                 self._seen, self._refused = seen, ""
-                self._reread(now)
+                self._begin_reading(now)
             elif self._refused and now >= self._again_s:
-                self._reread(now)
+                self._begin_reading(now)
         return self._secrets
 
-    def _reread(self, now_s: float) -> None:
+    def _begin_reading(self, now_s: float) -> None:
+        self._again_s = now_s + ASK_AGAIN_S
+        if not self._is_far:
+            self._reread()
+            return
+        self._asking = threading.Thread(target=self._reread, daemon=True)
+        self._asking.start()
+
+    def _reread(self) -> None:
         try:
             self._secrets = read(self._path, self._store)
             self._refused = ""
         except (OSError, SecretFileRefused) as error:
-            self._again_s = now_s + ASK_AGAIN_S
             if str(error) != self._refused:
                 self._refused = str(error)
                 self._report("secret_file_refused", self._refused)
