@@ -15,6 +15,8 @@ from tests.security.platform import platform
 from tokenschain.cli import compliance
 from tokenschain.cli.admin_client import AdminError
 from tokenschain.control.compliance.controls import STANDARDS
+from tokenschain.infra.security.note_keys import NoteSecret
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +103,12 @@ def test_a_bundle_that_was_changed_is_refused(
 
 def test_a_bundle_that_another_key_signed_is_refused(made: Sealed, bundle: Path) -> None:
     key = made.house.operator("GET", "/audit-log/checkpoint").json()["key"]
-    with pytest.raises(AdminError, match=r"not signed by|no public key"):
-        compliance.compliance_verify(bundle, key.replace("log_", "gol_"))
+    log = json.loads(compliance.opened(bundle).files["report.json"])["log"]
+    stranger = NoteSecret(INTERNATIONAL, "y" * 43).public_key(log)
+    assert stranger != key
+    for other in (stranger, key.replace("log_", "gol_")):
+        with pytest.raises(AdminError, match=r"not signed by|no public key"):
+            compliance.compliance_verify(bundle, other)
 
 
 def test_making_a_bundle_is_on_record_with_its_digest(made: Sealed, bundle: Path) -> None:
