@@ -634,6 +634,7 @@ PLAIN = frozenset(
         "unset",
         "unshipped",
         "unsupported",
+        "unproven",
         "until",
         "up",
         "upheld",

@@ -22,6 +22,7 @@ COMPLIANCE_STRINGS: dict[str, tuple[str, str]] = {
     "compliance.state": ("状态", "State"),
     "compliance.state.met": ("已有证据", "Evidence"),
     "compliance.state.open": ("未满足", "Open"),
+    "compliance.state.unproven": ("尚无证据", "Nothing to show yet"),
     "compliance.state.organizational": ("人工出示", "For people"),
     "compliance.clause": ("条款", "Clause"),
     "compliance.asks": ("要求", "Asks"),

@@ -22,6 +22,8 @@ from tokenschain.infra.security.secret_files import CLEAR, KeyStore, SecretFileR
 from tokenschain.infra.security.suite import DUAL, GM, INTERNATIONAL, suite_named
 
 _SEALING = {INTERNATIONAL.sealed_version: "AES-256-GCM", GM.sealed_version: "SM4-GCM"}
+SEALING = frozenset(_SEALING.values())
+"""Algorithms that keep what is stored from being read."""
 _WRAPPING = {"file": "in clear, by file rights", "sdf": "SM4 by a device (GM/T 0018)"}
 _CHECKPOINTS = {GM.name: "SM2", DUAL: "Ed25519, SM2"}
 _DIGESTS = (("API keys", api_keys.c.key_hash), ("tokens and sessions", tokens.c.token_hash),

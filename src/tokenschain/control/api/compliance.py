@@ -18,7 +18,7 @@ from tokenschain.control.audit import log
 from tokenschain.control.compliance import controls, report
 from tokenschain.control.compliance.controls import STANDARDS, Standard
 from tokenschain.control.compliance.evidence.finding import PlatformFacts
-from tokenschain.control.compliance.results import ComplianceReport
+from tokenschain.control.compliance.results import ComplianceReport, State
 from tokenschain.control.identity import roles, separation
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.core.errors import ApiError
@@ -92,9 +92,9 @@ class ControlAnswer(AnswerBody):
     asks: BothLanguages
     """In our own words."""
     applies_when: BothLanguages
-    state: Literal["met", "open", "organizational"]
-    """`met`: nothing is missing; `open`: something is, or nothing shows it; `organizational`:
-    people have to show it."""
+    state: State
+    """`met`: nothing is missing; `open`: something is, or nothing shows it; `unproven`: nothing is
+    there yet that could show it; `organizational`: people have to show it."""
     gaps: list[ControlGap]
     query: str
     """What found it; empty where nothing does."""

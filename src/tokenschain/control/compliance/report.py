@@ -13,7 +13,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 
@@ -49,7 +49,7 @@ def make(standard: str, facts: PlatformFacts, known: ControlList | None = None) 
         results.append(_result(control, found.get(control.query), known.gaps))
     note = log.latest_checkpoint(facts.db)
     info = known.standards[control.standard]
-    counts: dict[State, int] = {"met": 0, "open": 0, "organizational": 0}
+    counts: dict[State, int] = dict.fromkeys(get_args(State), 0)
     return ComplianceReport(
         standard=standard,
         title=info.title,
@@ -76,9 +76,9 @@ def _result(
                 words[gap.code].en.format(**gap.values),
                 words[gap.code].zh.format(**gap.values),
             )
-            for gap in finding.gaps
+            for gap in (*finding.gaps, *finding.absent)
         ]
-        state = "open" if gaps else "met"
+        state = "open" if finding.gaps else "unproven" if finding.absent else "met"
     return ControlResult(
         id=control.id,
         clause=control.clause,

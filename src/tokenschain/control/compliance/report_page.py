@@ -13,6 +13,7 @@ from tokenschain.control.compliance.results import ComplianceReport, ControlResu
 _STATES = {
     "met": ("evidence found", "已有证据"),
     "open": ("open", "未满足"),
+    "unproven": ("nothing to show yet", "尚无证据"),
     "organizational": ("for people to show", "需人工出示"),
 }
 _STYLE = """
@@ -20,9 +21,9 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding
 color:#1c1c1c;background:#fff}
 table{border-collapse:collapse;width:100%}td,th{border-top:1px solid #ccc;padding:.5rem;
 text-align:left;vertical-align:top}.met{color:#0a6b2d}.open{color:#a3121c}
-.organizational{color:#6a5200}small{color:#555}code{font-size:85%;overflow-wrap:anywhere}
+.organizational,.unproven{color:#6a5200}small{color:#555}code{font-size:85%;overflow-wrap:anywhere}
 @media (prefers-color-scheme:dark){body{color:#eee;background:#161616}td,th{border-color:#444}
-.met{color:#6fd08c}.open{color:#ff8d8d}.organizational{color:#e6c65c}small{color:#aaa}}
+.met{color:#6fd08c}.open{color:#ff8d8d}.organizational,.unproven{color:#e6c65c}small{color:#aaa}}
 @media (max-width:40rem){td,th{display:block;border:0;padding:.2rem 0}tr{display:block;
 border-top:1px solid #999;padding:.5rem 0}thead{display:none}}
 """

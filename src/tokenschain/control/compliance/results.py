@@ -10,7 +10,7 @@ import msgspec
 from tokenschain.control.compliance.controls import Words
 from tokenschain.control.compliance.evidence.finding import Value
 
-State = Literal["met", "open", "organizational"]
+State = Literal["met", "open", "unproven", "organizational"]
 
 
 class FoundGap(msgspec.Struct, frozen=True):
@@ -29,8 +29,8 @@ class ControlResult(msgspec.Struct, frozen=True):
     asks: Words
     applies_when: Words
     state: State
-    """`met`: the query found nothing missing; `open`: it did, or nothing shows it;
-    `organizational`: people have to show it."""
+    """`met`: the query found what is asked; `open`: it found something missing, or nothing shows
+    it; `unproven`: nothing is there yet that could show it; `organizational`: people have to."""
     gaps: list[FoundGap]
     query: str
     values: Mapping[str, Value]

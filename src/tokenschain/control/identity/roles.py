@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 from sqlalchemy import Row as DatabaseRow
 
 from tokenschain.control.identity import separation, shares
@@ -170,17 +170,38 @@ def _of_platform(held: Iterable[RoleBinding]) -> list[frozenset[str]]:
 
 def holders_of_several_duties(connection: Connection) -> dict[str, frozenset[str]]:
     """Who has more than one of the platform's duties, by user id; see `separation`."""
+    found = duties_of_people(connection)
+    return {user_id: duties for user_id, duties in found.items() if len(duties) > 1}
+
+
+def duties_of_people(connection: Connection) -> dict[str, frozenset[str]]:
+    """Which of the platform's duties each has who has a role on it, by user id."""
+    return {
+        user_id: duties_of(frozenset().union(*_of_platform(held)))
+        for user_id, held in _bound_to(connection, PLATFORM).items()
+    }
+
+
+def permitted_people(connection: Connection, action: str, tenant: str) -> set[str]:
+    """Who may do something in all of a tenant, by its own roles; ids of users.
+
+    Args:
+        tenant: `*`: of the platform.
+    """
+    held = _bound_to(connection, tenant, users.c.kind == "user")
+    return {one for one, of_one in held.items() if may(of_one, action, Resource(tenant))}
+
+
+def _bound_to(
+    connection: Connection, tenant: str, *where: ColumnElement[bool]
+) -> dict[str, tuple[RoleBinding, ...]]:
     holders = connection.execute(
         select(bindings.c.user_id)
         .join(users, users.c.id == bindings.c.user_id)
-        .where(bindings.c.tenant == PLATFORM, users.c.disabled_at_s.is_(None))
+        .where(bindings.c.tenant == tenant, users.c.disabled_at_s.is_(None), *where)
         .distinct()
     ).scalars()
-    found = {
-        user_id: duties_of(frozenset().union(*_of_platform(bindings_of(connection, user_id))))
-        for user_id in holders.all()
-    }
-    return {user_id: duties for user_id, duties in found.items() if len(duties) > 1}
+    return {user_id: bindings_of(connection, user_id) for user_id in holders.all()}
 
 
 def bind(

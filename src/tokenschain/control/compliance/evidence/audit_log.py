@@ -18,7 +18,7 @@ from tokenschain.core.audit import checkpoint, merkle, segment
 from tokenschain.core.audit.merkle import Digest
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database.audit_tables import audit_segments
-from tokenschain.infra.database.tables import rejected_records
+from tokenschain.infra.database.tables import ledger, rejected_records
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.note_keys import NoteSecret, note_key
 from tokenschain.infra.security.sm2 import Sm2Missing
@@ -53,6 +53,14 @@ def audit_is_sealed(facts: PlatformFacts) -> QueryResult:
                 age_s is not None and age_s > SEALED_WITHIN_S, "audit_behind", seconds=age_s or 0
             ),
         ],
+    )
+
+
+def calls_sealed(facts: PlatformFacts) -> QueryResult:
+    """Whether calls, with what was found in them and decided, are in the sealed log."""
+    call, sealed = _last_sealed_call(facts.db), audit_is_sealed(facts)
+    return QueryResult(
+        {**sealed.values, "last_call": call}, sealed.gaps, gaps_if(call is None, "no_call")
     )
 
 
@@ -148,6 +156,7 @@ def audit_reconciles(facts: PlatformFacts) -> QueryResult:
             "waiting": found.waiting,
         },
         gaps_if(wrong, "audit_and_ledger_differ", count=wrong),
+        gaps_if(not (found.log.calls or found.ledger.calls), "no_calls_compared"),
     )
 
 
@@ -172,7 +181,11 @@ def handing_over_kept(facts: PlatformFacts) -> QueryResult:
 def records_entered(facts: PlatformFacts) -> QueryResult:
     """Whether call records wait that nobody could read."""
     count = facts.db.execute(select(func.count()).select_from(rejected_records)).scalar_one()
-    return QueryResult({"set_aside": count}, gaps_if(count > 0, "records_set_aside", count=count))
+    return QueryResult(
+        {"set_aside": count},
+        gaps_if(count > 0, "records_set_aside", count=count),
+        gaps_if(facts.db.execute(select(ledger.c.event_id).limit(1)).first() is None, "no_call"),
+    )
 
 
 def labels_traced(facts: PlatformFacts) -> QueryResult:
@@ -186,6 +199,7 @@ def labels_traced(facts: PlatformFacts) -> QueryResult:
             *gaps_if(not log.size_of(facts.db), "audit_empty"),
             *gaps_if(lost, "call_untraced", call=call or ""),
         ],
+        gaps_if(call is None, "no_call"),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Table, select
+
 from tokenschain.control.compliance.evidence.finding import (
     PlatformFacts,
     QueryResult,
@@ -9,6 +11,8 @@ from tokenschain.control.compliance.evidence.finding import (
     named,
 )
 from tokenschain.control.duties import incidents, subject_requests
+from tokenschain.infra.database.duty_tables import incidents as incident_rows
+from tokenschain.infra.database.duty_tables import subject_requests as request_rows
 
 _REQUESTS_READ_MAX = 1_000
 
@@ -20,6 +24,7 @@ def incidents_reported(facts: PlatformFacts) -> QueryResult:
     return QueryResult(
         {"reports_due": len(running)},
         gaps_if(late, "incident_reports_overdue", count=len(late), who=named(late)),
+        gaps_if(_is_empty(facts, incident_rows), "no_incident"),
     )
 
 
@@ -30,4 +35,9 @@ def requests_answered(facts: PlatformFacts) -> QueryResult:
     return QueryResult(
         {"waiting": len(waiting)},
         gaps_if(late, "requests_overdue", count=len(late), who=named(late)),
+        gaps_if(_is_empty(facts, request_rows), "no_request"),
     )
+
+
+def _is_empty(facts: PlatformFacts, table: Table) -> bool:
+    return facts.db.execute(select(table.c.id).limit(1)).first() is None

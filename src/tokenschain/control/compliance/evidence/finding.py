@@ -32,6 +32,9 @@ class QueryResult(NamedTuple):
 
     values: Mapping[str, Value]
     gaps: Sequence[Gap] = ()
+    """What is wrong."""
+    absent: Sequence[Gap] = ()
+    """What there is nothing of yet, so that nothing shows whether the control is met."""
 
 
 class PlatformFacts(NamedTuple):

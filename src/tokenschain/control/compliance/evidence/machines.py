@@ -18,7 +18,7 @@ from tokenschain.control.compliance.evidence.finding import (
     gaps_if,
     named,
 )
-from tokenschain.control.crypto_inventory import inventory
+from tokenschain.control.crypto_inventory import SEALING, inventory
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra import boot_manifest, config
 from tokenschain.infra.config import declared, loading
@@ -111,6 +111,9 @@ def transport_encrypted(facts: PlatformFacts) -> QueryResult:
             *gaps_if(_is_plain_database(settings.database_url), "database_without_tls"),
             *gaps_if(settings.smtp.host is not None and not settings.smtp.tls, "mail_without_tls"),
         ],
+        gaps_if(
+            not (public.startswith("https://") and gateway.startswith("https://")), "only_near_ways"
+        ),
     )
 
 
@@ -137,13 +140,15 @@ def secrets_sealed(facts: PlatformFacts) -> QueryResult:
     settings = facts.settings
     paths = (settings.master_key_path, settings.internal_secret_path, settings.audit_key_path,
              settings.operator_token_path)  # fmt: skip
-    opened = set[str]()
+    opened, there = set[str](), 0
     for path in paths:
         try:
             secret_files.check_access(path)
+            there += 1
         except FileNotFoundError:
             continue
         except secret_files.SecretFileRefused:
+            there += 1
             opened.add(path.name)
     raw = {
         one.id
@@ -159,7 +164,12 @@ def secrets_sealed(facts: PlatformFacts) -> QueryResult:
         and urlsplit(attrgetter(name)(settings) or "").password
     }
     return QueryResult(
-        {"files_checked": len(paths), "upstreams": len(facts.snapshot.upstreams)},
+        {
+            "files_checked": there,
+            "credentials_of_upstreams": sum(
+                len(one.credentials) for one in facts.snapshot.upstreams.values()
+            ),
+        },
         [
             *gaps_if(opened, "secret_file_open", who=named(opened)),
             *gaps_if(raw, "secret_in_clear", who=named(raw)),
@@ -210,6 +220,7 @@ def stored_sealed(facts: PlatformFacts) -> QueryResult:
     return QueryResult(
         {"protected": [f"{one.what}: {one.algorithm} x {one.rows}" for one in found if one.rows]},
         gaps_if(unknown, "rows_unreadable", who=named(unknown)),
+        gaps_if(not any(one.rows and one.algorithm in SEALING for one in found), "nothing_sealed"),
     )
 
 
@@ -227,15 +238,18 @@ def clock_agrees(facts: PlatformFacts) -> QueryResult:
     """Whether control's and the database's clocks agree, and those of gateways."""
     theirs = database.unix_time(facts.db)
     apart = 0.0 if theirs is None else abs(theirs - time.time())
+    seen = gateways.seen(facts.db)
     late = {
-        one.status.name
-        for one in gateways.seen(facts.db)
-        if abs(one.seen_s - one.status.at_s) > CLOCK_APART_MAX_S
+        one.status.name for one in seen if abs(one.seen_s - one.status.at_s) > CLOCK_APART_MAX_S
     }
     return QueryResult(
-        {"database_apart_s": round(apart, 3)},
+        {
+            "database_apart_s": None if theirs is None else round(apart, 3),
+            "gateways_compared": len(seen),
+        },
         [
             *gaps_if(apart > 2.0, "clock_apart", who="database"),
             *gaps_if(late, "clock_apart", who=named(late)),
         ],
+        gaps_if(theirs is None and not seen, "no_clock_compared"),
     )

@@ -23,7 +23,7 @@ from tokenschain.control.identity import (
 )
 from tokenschain.control.identity.approvals import Operation
 from tokenschain.core.limits import Budget, Facts, Rate, subject_of
-from tokenschain.core.tenancy import PLATFORM, is_power_over_accounts
+from tokenschain.core.tenancy import DUTIES, PLATFORM, is_power_over_accounts
 from tokenschain.infra.database.tables import api_keys as key_rows
 from tokenschain.infra.database.tables import audit_events
 from tokenschain.infra.database.tables import bindings as binding_rows
@@ -34,6 +34,8 @@ SESSION_MAX_S = DAY_S
 UNUSED_DAYS_MAX = 90
 OWNERS_MAX = 3
 KEY_DAYS_MAX = 400
+APPROVERS_MIN = 2
+"""Whoever asks for it and whoever approves it."""
 
 
 def second_factors(facts: PlatformFacts) -> QueryResult:
@@ -60,6 +62,7 @@ def second_factors(facts: PlatformFacts) -> QueryResult:
                 count=len(lacking - administrators),
             ),
         ],
+        gaps_if(not people, "nobody_has_password"),
     )
 
 
@@ -158,8 +161,10 @@ def standing_accounts(facts: PlatformFacts) -> QueryResult:
         {"admin_token": shared, "people_of_the_platform": has_people, "unused": len(unused)},
         [
             *gaps_if(shared and has_people, "admin_token_in_use"),
+            *gaps_if(shared and not has_people, "admin_token_alone"),
             *gaps_if(unused, "accounts_unused", count=len(unused), who=named(unused)),
         ],
+        gaps_if(not has_people, "no_person"),
     )
 
 
@@ -179,19 +184,23 @@ def owners_few(facts: PlatformFacts) -> QueryResult:
     return QueryResult(
         {"owners": len(found)},
         gaps_if(len(found) > OWNERS_MAX, "owners_many", count=len(found), most=OWNERS_MAX),
+        gaps_if(not roles.has_person(facts.db), "no_person"),
     )
 
 
 def powers_apart(facts: PlatformFacts) -> QueryResult:
     """Whether system, security and audit administrators are different people."""
     kept = separation.is_on(facts.db)
-    held = roles.holders_of_several_duties(facts.db)
+    duties = roles.duties_of_people(facts.db)
+    held = {user_id for user_id, of_one in duties.items() if len(of_one) > 1}
+    nobodys = DUTIES.keys() - frozenset().union(*duties.values())
     return QueryResult(
         {"kept_apart": kept, "holders_of_several": len(held)},
         [
             *gaps_if(not kept, "powers_together"),
             *gaps_if(held, "powers_held_together", who=named(held)),
         ],
+        gaps_if(nobodys, "duties_of_nobody", who=named(nobodys)),
     )
 
 
@@ -199,9 +208,15 @@ def second_person(facts: PlatformFacts) -> QueryResult:
     """Which acts take a second person."""
     asked = facts.settings.control.second_person_for
     lacking = set(get_args(Operation)) - set(asked)
+    deciding = roles.permitted_people(facts.db, "approvals:write", PLATFORM)
     return QueryResult(
-        {"taken_by_two": sorted(asked), "within_hours": facts.settings.control.second_person_hours},
+        {
+            "taken_by_two": sorted(asked),
+            "within_hours": facts.settings.control.second_person_hours,
+            "people_who_approve": len(deciding),
+        },
         gaps_if(lacking, "second_person_not_asked", who=named(lacking)),
+        gaps_if(len(deciding) < APPROVERS_MIN, "nobody_second", count=len(deciding)),
     )
 
 
@@ -234,4 +249,5 @@ def keys_bounded(facts: PlatformFacts) -> QueryResult:
             *gaps_if(endless, "keys_without_end", count=len(endless), who=named(endless)),
             *gaps_if(unlimited, "keys_without_limits", count=len(unlimited), who=named(unlimited)),
         ],
+        gaps_if(not rows, "no_key"),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from sqlalchemy import select
+
 from tokenschain.control import gateways
 from tokenschain.control.compliance.evidence.finding import (
     DAY_S,
@@ -24,6 +26,8 @@ from tokenschain.core.moderation.personal_data import DataKind
 from tokenschain.core.moderation.verdict import Direction
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.zones import EVERYBODY, under
+from tokenschain.infra.database.content_tables import content_policies
+from tokenschain.infra.database.moderation_tables import moderation_cases
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 PACKS_FRESH_S = 7 * DAY_S
@@ -143,7 +147,10 @@ def review_in_time(facts: PlatformFacts) -> QueryResult:
     """Whether people decide what was put before them."""
     found = review_queue.counts(facts.db, None, int(facts.now_s))
     late = found["overdue"]
-    return QueryResult(dict(found), gaps_if(late > 0, "reviews_overdue", count=late))
+    none = facts.db.execute(select(moderation_cases.c.id).limit(1)).first() is None
+    return QueryResult(
+        dict(found), gaps_if(late > 0, "reviews_overdue", count=late), gaps_if(none, "no_case")
+    )
 
 
 def personal_data_kept_in(facts: PlatformFacts) -> QueryResult:
@@ -167,8 +174,17 @@ def texts_kept(facts: PlatformFacts) -> QueryResult:
     """Which texts of calls are kept, and for how long."""
     keeping = sorted(name for name, one in facts.snapshot.moderation.items() if one.keep_texts)
     days = facts.settings.database.response_ttl_s // DAY_S
+    c = content_policies.c
+    contents = facts.db.execute(select(c.tenant, c.project, c.content, c.retention_days))
     return QueryResult(
-        {"policies_that_keep": keeping, "stored_responses_days": days},
+        {
+            "policies_that_keep": keeping,
+            "content_policies": sorted(
+                f"{one.tenant}/{one.project}: {one.content}, {one.retention_days} days"
+                for one in contents
+            ),
+            "stored_responses_days": days,
+        },
         gaps_if(days > KEPT_DAYS_MIN, "responses_kept_long", days=days),
     )
 
@@ -219,6 +235,7 @@ def models_filed(facts: PlatformFacts) -> QueryResult:
             *_public_gaps(facts, {"filing_not_required": lambda policy: not policy.require_filed}),
             *gaps_if(without, "models_without_filing", count=len(without), who=named(without)),
         ],
+        gaps_if(not chat, "no_model"),
     )
 
 
