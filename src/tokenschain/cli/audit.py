@@ -33,6 +33,10 @@ def audit_verify_bundle(
     witness: Annotated[
         list[str] | None, typer.Option(help="Public key of a witness that must have cosigned.")
     ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(help="CSV of `calls export` of the same time: each call is compared."),
+    ] = None,
 ) -> None:
     """Verify a bundle or a proof, offline: the report is JSON, and names the segment that is wrong.
 
@@ -40,8 +44,17 @@ def audit_verify_bundle(
     """
     former = None if former_checkpoint is None else former_checkpoint.read_text("utf-8")
     report = audit_verify.report_of(str(bundle), key, former, witness or ())
+    code = audit_verify.ending_of(report)
+    if ledger is not None:
+        from tokenschain.cli import audit_ledger  # noqa: PLC0415
+
+        try:
+            report["ledger"] = audit_ledger.compare(bundle, ledger)
+            code = code or int(not report["ledger"]["agrees"])
+        except audit_ledger.NotComparable as error:
+            report["ledger"], code = {"agrees": False, "unreadable": str(error)}, 2
     console.print_json(json.dumps(report))
-    if code := audit_verify.ending_of(report):
+    if code:
         raise typer.Exit(code)
 
 

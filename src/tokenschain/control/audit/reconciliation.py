@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -126,11 +127,16 @@ def _differences(
             if name not in late:
                 yield CallDifference("not_in_ledger", name, one.segment, [])
         else:
-            wrong = [field for field in _COLUMNS if row[field] != one.fields[field]]
+            wrong = [field for field in _COLUMNS if _sealed_as(row[field]) != one.fields[field]]
             if wrong:
                 rerated = "charge_version" in wrong and set(wrong) <= {*_CHARGED, "charge_version"}
                 kind: Kind = "rerated" if rerated else "changed"
                 yield CallDifference(kind, name, one.segment, wrong)
+
+
+def _sealed_as(value: object) -> object:
+    """What the log has for a value of the ledger: text in one form of Unicode."""
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
 
 
 def _rows(connection: Connection, from_ms: int, until_ms: int) -> dict[str, Mapping[str, Any]]:
