@@ -8,7 +8,10 @@ import pytest
 
 from tests import moderation_cases
 from tests.console.visitors import House, Page, inline_code
+from tokenschain.control import gateways
+from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.core.moderation.case_record import KeptText
+from tokenschain.core.moderation.engine_record import EngineStatus
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e长🙂"
@@ -133,6 +136,33 @@ def test_what_each_engine_found_is_shown_to_its_tenant_alone(house: House) -> No
     text = house.browser("alpha", "reviewer").get(HOME).text
     assert "<code>cloud-one</code>" in text.partition('id="engines"')[2].partition("</section>")[0]
     assert "cloud-one" not in house.browser("beta", "owner").get(HOME).text
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_state_of_engines_is_shown_to_the_platform_in_words(
+    house: House, language: str
+) -> None:
+    engines = (
+        EngineStatus("local", "local", "closed", "own", answered=1_234, waits={10: 1_234}),
+        EngineStatus("green", "alibaba-green", "open", "cn", answered=40, waits={45: 40},
+                     errors={"timeout": 7, "quota": 2}, withdrawn=3, requests_today=60,
+                     requests_a_day=100, last_error=f"timeout {HOSTILE}", last_error_s=1_000.0),
+        EngineStatus("tianyu", "tencent-tianyu", "closed", credential=False),
+    )  # fmt: skip
+    said = GatewayStatus("e-1", 0, 1, "0.1.0", 0.0, 5, 0.2, 0, 1, 0.0, engines=engines)
+    gateways.note(house.platform.engine, said)
+    boss = house.as_person(house.platform.person("*", "owner").token, language)
+    text = boss.get(HOME).text
+    shown = text.partition('id="engine-state"')[2].partition("</section>")[0]
+    assert "1,234" in shown and "alibaba-green" in shown and ">40<" in shown
+    words = {
+        "zh": ("断开", "超时", "撤回", "无凭据的网关：1", "不限"),
+        "en": ("Open", "Timeout", "Withdrawn", "Gateways without a credential: 1", "no bound"),
+    }
+    assert not [one for one in words[language] if one not in shown], shown
+    assert "badge failed" in shown and "<img" not in shown
+    owner = house.browser("alpha", "owner", language).get(HOME).text
+    assert "engine-state" not in owner and "alibaba-green" not in owner
 
 
 def test_a_model_is_frozen_and_served_again_by_who_shows_who_it_is(house: House) -> None:

@@ -341,3 +341,25 @@ def test_policies_that_watch_only_say_what_they_would_have_done(
     assert reply.status_code == status
     assert platform.stack.row_of(reply)["moderation"] == said
     assert not platform.clouds.alibaba.requests, "what only watches is not sent to a cloud"
+
+
+def test_what_gateways_know_of_engines_comes_to_who_operates_them(platform: Screened) -> None:
+    until(lambda: _has_healed(platform))
+    platform.set_policy("green")
+    assert platform.ask(f"看状态{GRAVE}").status_code == 400
+    platform.clouds.alibaba.fault = "unjust"
+    assert platform.ask("看看状态").status_code == 503
+
+    def states() -> dict[str, Any]:
+        found = platform.stack.admin("GET", "/api/v1/moderation/engines").json()["data"]
+        return {one["name"]: one for one in found}
+
+    until(lambda: states()["green"]["breaker"] == "resting")
+    found = states()
+    assert list(found) == ["local", "green", "tianyu"]
+    green = found["green"]
+    assert green["vendor"] == "alibaba-green" and green["zone"] == "own"
+    assert green["answered"] >= 1 and green["errors"]["refused"] >= 1
+    assert green["p50_ms"] > 0 and green["last_error"].startswith("refused")
+    assert found["local"]["answered"] >= 2 and found["local"]["p50_ms"] > 0
+    assert SECRET not in str(found)

@@ -292,6 +292,7 @@ ELSEWHERE: dict[str, str] = {
     "control/moderation/appeals.py": "flows/test_moderation.py",
     "gateway/api/appeals.py": "flows/test_moderation.py",
     "infra/control_channel/appeals.py": "flows/test_moderation.py",
+    "control/api/moderation_engines.py": "control/moderation/test_engine_states.py",
     "control/api/moderation_statistics.py": "control/moderation/test_statistics.py",
     "control/api/moderation_freezes.py": "control/moderation/test_freezes.py",
     "core/snapshot/freeze.py": "control/moderation/test_freezes.py",

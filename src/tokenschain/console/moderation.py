@@ -106,6 +106,37 @@ class EngineSumsList(msgspec.Struct):
     data: list[EngineSums]
 
 
+class EngineRow(msgspec.Struct):
+    """An engine as gateways find it; see `GET /moderation/engines`."""
+
+    name: str
+    vendor: str
+    zone: str
+    breaker: str
+    gateways: int
+    without_credential: int
+    answered: int
+    errors: dict[str, int]
+    withdrawn: int
+    p50_ms: float | None
+    p95_ms: float | None
+    last_error: str
+    last_error_s: float | None
+    requests_today: int
+    requests_left_today: int | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is the platform's own: nothing of it has a quota or fails."""
+        return self.vendor == "local"
+
+
+class EngineRows(msgspec.Struct):
+    """All of them."""
+
+    data: list[EngineRow]
+
+
 class ListedPolicy(NamedTuple):
     """A policy, and what it says with what it leaves to the defaults."""
 
@@ -155,6 +186,8 @@ async def _page(
         ),
         "counts": visit.api.get("/moderation-cases/counts", WaitingCases, whose),
     }
+    if visit.on_platform and visit.reader.may_at("moderation:read"):
+        reads["states"] = visit.api.get("/moderation/engines", EngineRows)
     if visit.reader.may("configuration:read"):
         query = {**whose, "limit": POLICIES_MAX}
         reads["policies"] = visit.api.get("/moderation-policies", ListedResources, query)
@@ -166,8 +199,8 @@ async def _page(
     ]
     return renderer.form(
         "moderation.html", visit, refusal, packs=parts["packs"], counts=parts["counts"],
-        engines=parts["engines"], policies=listed, rows=sorted(rows, key=_order),
-        names=category_names(visit),
+        engines=parts["engines"], states=parts.get("states"), policies=listed,
+        rows=sorted(rows, key=_order), names=category_names(visit),
         risks=risk_names(visit), text=text, stages=stages, characters_max=TEXT_CHARACTERS_MAX,
     )  # fmt: skip
 

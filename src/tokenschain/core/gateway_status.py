@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from tokenschain.core.moderation.engine_record import EngineStatus
+
 REPORTED_MAX_S = 60.0
 """Gateways tell of themselves every few seconds; one that has not for so long has ended."""
 HEARD_MAX_S = 60.0
@@ -119,3 +121,5 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     packs: tuple[PackStatus, ...] = ()
     words_missing: int = 0
     """Of what the standard asks, by all installed packs together."""
+    engines: tuple[EngineStatus, ...] = ()
+    """Of moderation: the local one first."""

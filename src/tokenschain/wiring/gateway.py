@@ -320,7 +320,7 @@ class GatewayWorker:
 
     def _build_moderation_engines(self) -> None:
         """The clouds' moderation, as the settings name it."""
-        self._rule_library = RuleLibrary(character_tables, today, load_classifier)
+        self._rule_library = RuleLibrary(character_tables, today, load_classifier, time.monotonic)
         self._moderation_engines = ModerationEngines(
             self._settings.moderation,
             self._client,
@@ -580,6 +580,7 @@ class GatewayWorker:
             waiting=self._dispatch.wait_queue.waiting,
             packs=self._packs.statuses,
             words_missing=self._packs.words_missing,
+            engines=(self._rule_library.status(), *self._moderation_engines.statuses()),
             upstreams=upstream_statuses(
                 self._router, self._dispatch.health, self._upstreams.key_states(), now
             ),

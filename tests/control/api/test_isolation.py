@@ -82,7 +82,7 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
                                  "/metrics", "/rejected-records", "/diagnostics", "/gateways",
                                  "/audit-log/checkpoint", "/audit-log/consistency", "/settings",
                                  "/compliance/standards", "/compliance/separation", "/compliance/notice",
-                                 "/moderation/packs")  # fmt: skip
+                                 "/moderation/packs", "/moderation/engines")  # fmt: skip
             for query in ("",) if name or of_nobody else ("", "?tenant=beta"):
                 reply = alpha("GET", target + query)
                 assert "beta" not in reply.text.replace("?tenant=beta", ""), (target, reply.text)

@@ -23,6 +23,7 @@ from tests.vendors.moderation_clouds import (
     ModerationClouds,
     moderation_clouds,
 )
+from tests.waiting import until
 from tokenschain.core.moderation.risks import CATEGORIES
 from tokenschain.core.moderation.verdict import (
     Direction,
@@ -387,6 +388,41 @@ def test_our_own_quota_is_kept(clouds: ModerationClouds) -> None:
     cloud(clouds, "huawei").requests.clear()
     heard = with_engine("huawei", clouds, ask, at=at, quota=CallQuota(100, per_day=4))
     assert heard == ["ok", "ok", "ok", "ok", full, full]
+
+
+def test_what_an_engine_did_is_counted_by_how_it_ended(clouds: ModerationClouds) -> None:
+    async def ask(one: CloudEngine) -> None:
+        for text in ("一", "一", "二"):
+            await one.screen((text,), Direction.INPUT, context())
+        clouds.tencent.fault = "slow"
+        leaving = asyncio.ensure_future(one.screen(("三",), Direction.INPUT, context()))
+        await asyncio.to_thread(until, lambda: len(clouds.tencent.requests) == 3)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        clouds.tencent.awake.set()
+        clouds.tencent.fault = "unjust"
+        for text in ("四", "五"):  # the second is not asked: it rests
+            with pytest.raises(EngineFailed):
+                await one.screen((text,), Direction.INPUT, context())
+        found = one.status("tencent-tianyu", "cn")
+        assert (found.answered, found.from_memory, found.withdrawn) == (2, 1, 1)
+        assert found.errors == {"refused": 1, "breaker": 1}
+        assert found.breaker == "resting" and found.ready_in_s > 0
+        assert sum(found.waits.values()) == 2
+        assert (found.requests_today, found.requests_a_day) == (4, 9)
+        assert found.last_error == "breaker" and found.last_error_s > 0
+
+    with_engine("tencent", clouds, ask, quota=CallQuota(10_000, 9))
+
+
+def test_an_engine_without_a_key_pair_says_so(clouds: ModerationClouds) -> None:
+    async def ask(one: CloudEngine) -> None:
+        with pytest.raises(EngineFailed):
+            await one.screen(("一",), Direction.INPUT, context())
+        found = one.status("baidu-censor", "")
+        assert not found.credential and found.errors == {"no_credential": 1}
+
+    with_engine("baidu", clouds, ask, credential=None)
 
 
 def test_the_same_text_is_asked_about_once(clouds: ModerationClouds) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from tokenschain.core.moderation.engine_record import EngineRecord, EngineStatus
 from tokenschain.core.moderation.normalization import Normalizer
 from tokenschain.core.moderation.packs import Keywords, Pack, PackWord
-from tokenschain.core.moderation.rules import Rules
+from tokenschain.core.moderation.rules import Rules, TimedRules
 
 if TYPE_CHECKING:
     from tokenschain.core.moderation.classifier import TextClassifier
 
+LOCAL_ENGINE = "local"
 POLICY_PACK = "policy"
 """What words of a policy itself stand on record as."""
 COMPILED_MAX = 64
@@ -33,16 +35,19 @@ class RuleLibrary:
         tables: Callable[[], CharacterTables],
         today: Callable[[], str],
         classifier: Callable[[Normalizer], TextClassifier],
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         """
         Args:
             tables: called once, when rules are asked for first; may take 0.3 s.
             today: as `2027-06-30`: words expire by it.
             classifier: called once, when a policy asks for it; may take 0.3 s.
+            monotonic: where what is screened is to be counted and timed.
         """
         self._tables, self._today, self._load_classifier = tables, today, classifier
         self._loaded: tuple[Normalizer, Mapping[int, str]] | None = None
         self._classifier: TextClassifier | None = None
+        self._monotonic, self._record = monotonic, EngineRecord()
         self._packs: Mapping[str, Pack] = {}
         self._compiled: dict[tuple[object, ...], Rules] = {}
         self.generation = 0
@@ -72,11 +77,27 @@ class RuleLibrary:
                 chosen.append(Pack(POLICY_PACK, "1", "policy", "publisher", _NEVER, words))
             normalizer, syllables = self._characters()
             keywords = Keywords(chosen, normalizer, syllables, today)
-            found = Rules(normalizer, keywords, syllables)
+            found = self._rules(normalizer, keywords, syllables)
             if len(compiled) >= COMPILED_MAX:
                 compiled.clear()
             compiled[key] = found
         return found
+
+    def _rules(
+        self, normalizer: Normalizer, keywords: Keywords, syllables: Mapping[int, str]
+    ) -> Rules:
+        if self._monotonic is None:
+            return Rules(normalizer, keywords, syllables)
+        return TimedRules(normalizer, keywords, syllables, self._monotonic, self._record)
+
+    def status(self) -> EngineStatus:
+        """What was screened whole lately, by how many texts, and how long that took."""
+        assert self._monotonic is not None, "it is counted"
+        sums = self._record.sums(self._monotonic())
+        return EngineStatus(
+            LOCAL_ENGINE, LOCAL_ENGINE, "closed", "own",
+            answered=sums.answered, waits=dict(sums.waits),
+        )  # fmt: skip
 
     def normal(self, text: str) -> str:
         """A text as keywords are matched with it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 from ahocorasick_rs import AhoCorasick
 
 from tokenschain.core.moderation import harmful_requests
 from tokenschain.core.moderation.decoding import APART, decodings
+from tokenschain.core.moderation.engine_record import EngineRecord
 from tokenschain.core.moderation.normalization import Normalizer
 from tokenschain.core.moderation.packs import Entry, Keywords, Spelling, counts_here
 from tokenschain.core.moderation.verdict import Direction, Level, RiskFinding
@@ -198,6 +199,29 @@ class Rules:
             for name, level, pattern in rules:
                 if pattern.search(text) is not None:
                     found.append(RiskFinding(category, level, 0.9, label=name))
+        return found
+
+
+class TimedRules(Rules):
+    """The same, counted and timed by text that is screened whole."""
+
+    def __init__(
+        self,
+        normalizer: Normalizer,
+        keywords: Keywords,
+        syllables: Mapping[int, str],
+        monotonic: Callable[[], float],
+        record: EngineRecord,
+    ) -> None:
+        super().__init__(normalizer, keywords, syllables)
+        self._monotonic, self._record = monotonic, record
+
+    def screen(self, text: str, direction: Direction) -> list[RiskFinding]:
+        """See `Rules.screen`."""
+        began = self._monotonic()
+        found = super().screen(text, direction)
+        now = self._monotonic()
+        self._record.answered(now, now - began)
         return found
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from tokenschain.core.errors import ApiError
+from tokenschain.core.moderation.engine_record import EngineRecord, EngineStatus, NotAsked
 from tokenschain.core.moderation.verdict import (
     Direction,
     EngineContext,
@@ -80,6 +81,10 @@ class CallQuota:
         self._used += calls
         return True
 
+    def today(self, unix_s: float) -> tuple[int, int | None]:
+        """Calls that were made today, and how many may be."""
+        return (self._used if int(unix_s // _DAY_S) == self._day else 0), self._per_day
+
 
 class CloudEngine:
     """See `core.ports.ModerationEngine`."""
@@ -104,6 +109,7 @@ class CloudEngine:
         self._credential, self._quota, self._cache = credential, quota, cache
         self._clock, self._price_pico = clock, price_pico
         self.health = Health()
+        self._record = EngineRecord()
         self._keys: tuple[str, KeyPair] | None = None
         self.refresh()
 
@@ -132,6 +138,18 @@ class CloudEngine:
         """What no text may hold."""
         return frozenset() if self._keys is None else frozenset(self._keys[1])
 
+    def status(self, vendor: str, zone: str) -> EngineStatus:
+        """How it is, and what it did lately."""
+        now, unix_s = self._clock.monotonic(), self._clock.unix_time()
+        sums, record = self._record.sums(now), self._record
+        today, a_day = self._quota.today(unix_s)
+        return EngineStatus(
+            self._name, vendor, self.health.state(now), zone,
+            round(self.health.ready_in_s(now), 3), self._keys is not None, sums.answered,
+            dict(sums.errors), sums.withdrawn, sums.from_memory, dict(sums.waits),
+            record.last_error, record.last_error_s, today, a_day,
+        )  # fmt: skip
+
     async def screen(
         self,
         texts: Sequence[str],
@@ -157,6 +175,7 @@ class CloudEngine:
         now = self._clock.monotonic()
         found = [self._cached(question, now) for question in questions]
         open_ones = [at for at, verdict in enumerate(found) if verdict is None]
+        self._record.remembered(now, len(found) - len(open_ones))
         if open_ones:
             asked = [questions[at] for at in open_ones]
             answers = await self._ask(asked, direction, context)
@@ -233,7 +252,8 @@ class CloudEngine:
         """
         keys = self._admit(len(questions))
         self.health.begin()
-        clock = self._clock
+        clock, record = self._clock, self._record
+        began = clock.monotonic()
         tasks: list[asyncio.Task[PieceVerdict]] = []
         try:
             async with asyncio.timeout(context.deadline_s), asyncio.TaskGroup() as group:
@@ -250,12 +270,17 @@ class CloudEngine:
             failure = first
         except BaseException:
             self.health.withdrawn()
+            record.withdrawn(clock.monotonic())
             raise
         else:
-            self.health.succeeded(clock.monotonic())
+            now = clock.monotonic()
+            self.health.succeeded(now)
+            record.answered(now, now - began)
             return [task.result() for task in tasks]
+        now = clock.monotonic()
         failure.answered = sum(map(_is_answered, tasks))
-        self.health.failed(failure.outcome, clock.monotonic(), None, clock.random())
+        self.health.failed(failure.outcome, now, None, clock.random())
+        record.failed(failure.failure, failure.detail, now, clock.unix_time())
         raise failure
 
     def _admit(self, calls: int) -> KeyPair:
@@ -264,14 +289,19 @@ class CloudEngine:
             Unanswered: it is not to be asked now.
         """
         clock = self._clock
-        now = clock.monotonic()
+        now, unix_s = clock.monotonic(), clock.unix_time()
         if self._keys is None:
-            raise Unanswered(EngineFailure.REFUSED, "no credential")
-        if not self.health.allows(now):
-            raise Unanswered(EngineFailure.UNREACHABLE, f"breaker {self.health.state(now)}")
-        if not self._quota.take(calls, now, clock.unix_time()):
-            raise Unanswered(EngineFailure.THROTTLED, "own quota")
-        return self._keys[1]
+            why, failure = NotAsked.NO_CREDENTIAL, EngineFailure.REFUSED
+            detail = "no credential"
+        elif not self.health.allows(now):
+            why, failure = NotAsked.BREAKER, EngineFailure.UNREACHABLE
+            detail = f"breaker {self.health.state(now)}"
+        elif not self._quota.take(calls, now, unix_s):
+            why, failure, detail = NotAsked.QUOTA, EngineFailure.THROTTLED, "own quota"
+        else:
+            return self._keys[1]
+        self._record.failed(why, "", now, unix_s)
+        raise Unanswered(failure, detail)
 
     async def _exchange(
         self, question: _Question, direction: Direction, context: EngineContext, keys: KeyPair

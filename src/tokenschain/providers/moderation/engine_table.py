@@ -8,6 +8,7 @@ from decimal import Decimal
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.moderation.arbitration import ArbitrationRule, OnFailure
 from tokenschain.core.moderation.engine_events import EngineEvent, EngineEventKind
+from tokenschain.core.moderation.engine_record import EngineStatus
 from tokenschain.core.ports import ModerationEngine
 from tokenschain.infra.config.moderation import ModerationEngineSettings, ModerationSettings
 from tokenschain.providers.moderation import (
@@ -48,6 +49,7 @@ class ModerationEngines(Mapping[str, ModerationEngine]):
         Args:
             secret_of: the secret behind a reference; None while it cannot be had.
         """
+        self._settings = settings
         self._clouds = {
             name: CloudEngine(
                 name,
@@ -103,6 +105,14 @@ class ModerationEngines(Mapping[str, ModerationEngine]):
         """Read the credentials again. Off the hot path."""
         for engine in self._clouds.values():
             engine.refresh()
+
+    def statuses(self) -> list[EngineStatus]:
+        """How each cloud's engine is, by name."""
+        settings = self._settings.engines
+        return [
+            engine.status(settings[name].vendor, settings[name].zone)
+            for name, engine in sorted(self._clouds.items())
+        ]
 
     def secrets(self) -> frozenset[str]:
         """What no text may hold, for callers or in the log."""
