@@ -21,7 +21,7 @@ from tokenschain.infra.redis.connection import REDIS_FAILURES
 from tokenschain.infra.redis.vector_index import RedisVectorIndex
 from tokenschain.infra.security.suite import INTERNATIONAL, Sealer
 from tokenschain.semantic import index as index_module
-from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Vectors
+from tokenschain.semantic.embedders import FAST_DIMENSIONS, FINE_DIMENSIONS, Flags, Vectors
 from tokenschain.semantic.error_bound import LABELS_MIN, ServingDecision
 from tokenschain.semantic.index import (
     Index,
@@ -48,6 +48,9 @@ class Letters:
 
     def to_scale(self, cosines: Vectors) -> Vectors:
         return cosines
+
+    def likeness(self, ones: Vectors, others: Vectors, english: Flags) -> Vectors:
+        return np.asarray((ones * others).sum(axis=1))
 
     def _embed(self, texts: list[str], size: int) -> Vectors:
         rows = []

@@ -19,11 +19,11 @@ from tokenschain.core.cache.key import normal
 from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.snapshot.cache_rules import FALSE_HIT_RATE_MAX
 from tokenschain.semantic import synthetic_faq, synthetic_questions
-from tokenschain.semantic.embedders import Vectors
+from tokenschain.semantic.embedders import Flags, Vectors, english_mean, likeness
 from tokenschain.semantic.error_bound import ServingDecision, wilson
 from tokenschain.semantic.index import LocalVectorStore
 from tokenschain.semantic.matcher import Matcher, Models, answer_in
-from tokenschain.semantic.verifier import EVIDENCE, VETOED, Matrix, Verifier
+from tokenschain.semantic.verifier import EVIDENCE, VETOED, Matrix, Verifier, is_english
 
 FALSE_HIT_RATES = (0.005, 0.01, 0.02)
 GPTCACHE_COSINE, REDISVL_COSINE, PORTKEY_COSINE = 0.60, 0.80, 0.95
@@ -43,6 +43,7 @@ class EmbeddingCache:
             folder: to store embeddings in between runs.
         """
         self._load = models
+        self.english_mean = english_mean()
         self._models: Models | None = None
         self._folder = folder
         self._places: dict[str, int] = {}
@@ -77,6 +78,10 @@ class EmbeddingCache:
     def to_scale(self, cosines: Vectors) -> Vectors:
         """See `Models.to_scale`."""
         return cosines
+
+    def likeness(self, ones: Vectors, others: Vectors, english: Flags) -> Vectors:
+        """See `Models.likeness`."""
+        return likeness(ones, others, english, self.english_mean)
 
     def fine(self, texts: list[str]) -> Vectors:
         """See `Models.fine`."""
@@ -116,6 +121,7 @@ class Scores(NamedTuple):
     """The score of each method for each pair; a method serves from a threshold on."""
 
     cosine: Matrix
+    """Of the better embedder's vectors as they are."""
     unguarded: Matrix
     """Ours as if the guards ruled nothing out."""
     ours: Matrix
@@ -132,13 +138,14 @@ class Scores(NamedTuple):
 def score(found: PairSet, models: Models, verifier: Verifier) -> Scores:
     """Weigh all pairs."""
     ones, others = [a for a, _ in found.pairs], [b for _, b in found.pairs]
-    fine = (models.fine(ones) * models.fine(others)).sum(axis=1)
+    facts = [(verifier.facts_of(a), verifier.facts_of(b)) for a, b in found.pairs]
+    english = np.array([is_english(a, b) for a, b in facts])
+    fine_ones, fine_others = models.fine(ones), models.fine(others)
+    cosine = (fine_ones * fine_others).sum(axis=1)
+    fine = models.likeness(fine_ones, fine_others, english)
     fast = (models.fast(ones) * models.fast(others)).sum(axis=1)
     compared = [
-        verifier.compare(
-            verifier.facts_of(a), verifier.facts_of(b), float(fine[at]), float(fast[at])
-        )
-        for at, (a, b) in enumerate(found.pairs)
+        verifier.compare(a, b, float(fine[at]), float(fast[at])) for at, (a, b) in enumerate(facts)
     ]
     evidence = np.array([one.evidence for one in compared])
     settled = np.array([float(one.settled) for one in compared])
@@ -146,7 +153,7 @@ def score(found: PairSet, models: Models, verifier: Verifier) -> Scores:
     ours = np.where([bool(one.vetoes) for one in compared], 0.0, ranked)
     unguarded = verifier.probability(np.where([name in VETOED for name in EVIDENCE], 0.0, evidence))
     vetoed = [one.vetoes for one in compared]
-    return Scores(fine.astype(float), unguarded, ours, ranked, vetoed, settled, evidence)
+    return Scores(cosine.astype(float), unguarded, ours, ranked, vetoed, settled, evidence)
 
 
 class MethodResult(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 
 from tokenschain.core.cache.semantic_protocol import Cluster, LabelledPair, Report
 from tokenschain.core.cache.store import CacheEntry
-from tokenschain.semantic.embedders import Vectors
+from tokenschain.semantic.embedders import Flags, Vectors
 from tokenschain.semantic.error_bound import (
     LABELS_MIN,
     ErrorBound,
@@ -27,7 +27,7 @@ from tokenschain.semantic.error_bound import (
 )
 from tokenschain.semantic.index import CachedQuestion, VectorStore
 from tokenschain.semantic.tenant_rows import TenantRows
-from tokenschain.semantic.verifier import Verifier
+from tokenschain.semantic.verifier import Verifier, is_english
 
 FAST_COUNT, FINE_COUNT = 20, 5
 FAST_MIN = 0.2
@@ -57,6 +57,7 @@ class Models(Protocol):
     def fast(self, texts: list[str]) -> Vectors: ...
     def fine(self, texts: list[str]) -> Vectors: ...
     def to_scale(self, cosines: Vectors) -> Vectors: ...
+    def likeness(self, ones: Vectors, others: Vectors, english: Flags) -> Vectors: ...
 
 
 class MatchResult(NamedTuple):
@@ -148,7 +149,7 @@ class Matcher:
             self._pending.keep(tenant, asked, _Pending(fast, None, b"", _NO_FEATURES, 1.0))
             return MatchResult(ServingDecision.MISS)
         fine = self._models.fine([question])[0]
-        cosines = self._models.to_scale(np.array([one.fine for one in near]) @ fine)
+        cosines = self._likeness(question, fine, np.array([one.fine for one in near]))
         best = self._best(namespace, question, near, cosines)
         if best is None:
             self._pending.keep(tenant, asked, _Pending(fast, fine, b"", _NO_FEATURES, 1.0))
@@ -184,6 +185,12 @@ class Matcher:
             if entry is not None:
                 best = probability, one.key, entry
         return best if best is not None and best[0] >= NEAR_MIN else None
+
+    def _likeness(self, question: str, fine: Vectors, others: Vectors) -> Vectors:
+        """Cosines of a question and others as the verifier knows them. If it is English and one of
+        the others is not, the guards tell them apart."""
+        english = np.full(len(others), is_english(self._verifier.facts_of(question)))
+        return self._models.likeness(np.broadcast_to(fine, others.shape), others, english)
 
     def approve(self, namespace: bytes, group: str, question: str, doubt: Doubt) -> bool:
         """A judge called a cached answer right. Whether it is served: a sample of them is still
@@ -285,7 +292,7 @@ class Matcher:
         if fast_cosine < FAST_MIN:
             return False
         fine = self._models.fine([pair.question, pair.other])
-        cosines = self._models.to_scale(fine[:1] @ fine[1])
+        cosines = self._likeness(pair.other, fine[1], fine[:1])
         probability, vetoes = self._verifier.weigh(
             self._verifier.facts_of(pair.question), self._verifier.facts_of(pair.other),
             float(cosines[0]), fast_cosine,

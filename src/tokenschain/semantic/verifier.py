@@ -36,6 +36,7 @@ EVIDENCE = {
 }  # fmt: skip
 """What is weighed, by its name in `Guards.compare`, and whether it speaks for or against; `e5` and
 `use` are the cosines of the better and of the fast embedder, `vetoed_...` what guards rule out."""
+MOSTLY = 0.5
 VETOED = {
     "vetoed_quantity": frozenset(("numbers", "dates", "codes", "units")),
     "vetoed_name": frozenset(("names", "capitals")),
@@ -43,6 +44,11 @@ VETOED = {
     "vetoed_kind": frozenset(("kinds", "aspects", "substance", "narrowed")),
     "vetoed_opposite": frozenset(("opposite", "negation")),
 }
+
+
+def is_english(*questions: TextFacts) -> bool:
+    """Whether each is in English for the most part."""
+    return max(question.chinese for question in questions) <= MOSTLY
 
 
 class Compared(NamedTuple):
@@ -91,7 +97,7 @@ class Verifier:
         """Find the evidence, the cosines being those of the two embedders."""
         found = self._guards.compare(a, b)
         why = vetoes(a, b, found)
-        chinese = found["chinese"] > 0.5
+        chinese = not is_english(a, b)
         found |= {
             "e5": fine,
             "use": fast,
@@ -114,7 +120,8 @@ class Verifier:
         served for the other, however probable that is.
 
         Args:
-            fine, fast: cosines of the two embedders; NaN or infinity rules it out.
+            fine, fast: cosines of the two embedders, as `Models.likeness` gives that of the better
+                one; NaN or infinity rules it out.
         """
         if not (math.isfinite(fine) and math.isfinite(fast)):
             return 0.0, ("no number",)
