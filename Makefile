@@ -8,7 +8,7 @@ MODEL_CACHE := $(HOME)/.cache/tokenschain
 # sources alone, and each process would compile 1,200 files before it starts.
 export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test proofs check check-speed check-verifier pictures bench bench-compiled bench-stores bench-console bench-sale bench-peers chaos docs matrix fuzz clean
+.PHONY: help run cluster test proofs check check-speed check-verifier pictures bench bench-compiled bench-stores bench-audit bench-console bench-sale bench-peers chaos docs matrix fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -121,6 +121,9 @@ bench-compiled: $(VENV)/dev bench/build/callgrind.so bench/build/cython/bin/cyth
 
 bench-stores: $(VENV)/dev  ## Measure the ledger on PostgreSQL and SQLite, with 5,000,000 calls
 	$(BIN)/python -m bench.stores
+
+bench-audit: $(VENV)/dev  ## Seal 5,000 calls a second for three minutes, on both databases and in each suite
+	$(BIN)/python -m bench.audit
 
 bench-console: $(VENV)/dev  ## Measure the ledger's ingest beside 50 open pages of the console
 	$(BIN)/python -m bench.console
