@@ -28,10 +28,11 @@ AROUND_CHARACTERS = 64
 """As much of a text is kept before and after each part that was decoded."""
 APART = "\ua015"
 """Between parts of a text that do not touch: a letter that no keyword has."""
-_WORD_MIN, _HAN_WORD_MIN = 12, 8
+WORD_MIN, HAN_WORD_MIN = 12, 8
+"""Shorter runs of base64 are words, but for those of ideographs."""
 _BASE64 = re.compile(r"(?<!=)[A-Za-z0-9+/_-]+={0,2}(?![A-Za-z0-9+/_=-])")
 _HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2})+")
-_HAN = r"\u3400-\u9fff"
+HAN = r"\u3400-\u9fff"
 
 
 class Part(NamedTuple):
@@ -139,9 +140,9 @@ def _with(text: str, pieces: list[tuple[int, int, str]]) -> Decoded:
 
 def _words(text: str) -> Iterator[re.Match[str]]:
     latin = text.encode("ascii", "replace")
-    for start, end in runs(latin, IN_BASE64, _HAN_WORD_MIN):
+    for start, end in runs(latin, IN_BASE64, HAN_WORD_MIN):
         # Ideographs begin with these two, in base64 of UTF-8: what is shorter holds nothing else.
-        if end - start >= _WORD_MIN or text[start] in "56":
+        if end - start >= WORD_MIN or text[start] in "56":
             match = _BASE64.match(text, start)
             if match is not None and not match.group().isdecimal():  # which would be no text
                 yield match
@@ -174,7 +175,7 @@ def _of_url(word: str) -> str | None:
 
 
 def _of_mail(word: str) -> str | None:
-    return _of_bytes(bytes.fromhex(word.replace("=", "")))
+    return _of_bytes(bytes.fromhex("".join(word.replace("=", "").split())))
 
 
 def _of_html(word: str) -> str | None:
@@ -195,7 +196,7 @@ def _of_program(word: str) -> str | None:
 
 
 _FILLED = re.compile(
-    rf"[{_HAN}](?:[a-zA-Z]{{1,2}}[{_HAN}]){{2,200}}|[{_HAN}](?:\d{{1,2}}[{_HAN}]){{3,200}}"
+    rf"[{HAN}](?:[a-zA-Z]{{1,2}}[{HAN}]){{2,200}}|[{HAN}](?:\d{{1,2}}[{HAN}]){{3,200}}"
 )
 """Letters between ideographs, or digits, of which dates have two."""
 _FILLED_MARKS = [
@@ -218,7 +219,7 @@ def _leets(text: str) -> Iterator[re.Match[str]]:
         letters = len(latin[start:end].translate(None, _NO_LETTERS))
         if letters == end - start or letters * 2 < end - start:
             continue
-        if end - start < _WORD_MIN or not _HEXADECIMAL.fullmatch(text, start, end):
+        if end - start < WORD_MIN or not _HEXADECIMAL.fullmatch(text, start, end):
             match = _ALL.match(text, start, end)
             if match is not None:
                 yield match
@@ -286,7 +287,7 @@ _FAMILIES: tuple[
         re.compile(r"[Uu]\+[0-9a-fA-F]{4,6}(?:[\s,]?[Uu]\+[0-9a-fA-F]{4,6})*").finditer,
         _of_program,
     ),
-    ("=", re.compile(r"=[0-9A-F]{2}(?:=[0-9A-F]{2})*").finditer, _of_mail),
+    ("=", re.compile(r"=[0-9A-F]{2}(?:(?:=\r?\n)?=[0-9A-F]{2})*").finditer, _of_mail),
     ("<", re.compile(r"</?[A-Za-z][^<>]{0,200}>|<!--.{0,200}?-->").finditer, _left_out),
     ("", _fillers, _without_filler),
     ("", _leets, _as_letters),

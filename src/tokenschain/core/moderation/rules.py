@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 from ahocorasick_rs import AhoCorasick
+from msgspec.structs import replace
 
 from tokenschain.core.moderation import harmful_requests
-from tokenschain.core.moderation.decoding import APART, decodings
+from tokenschain.core.moderation.decoding import APART, Decoded, decodings
 from tokenschain.core.moderation.engine_record import EngineRecord
 from tokenschain.core.moderation.normalization import Normalizer
 from tokenschain.core.moderation.packs import Entry, Keywords, Spelling, counts_here
@@ -124,21 +125,26 @@ class Rules:
             found += self.attacks(text)
         known = {(one.category, one.label) for one in found if one.span is None}
         for decoded in decodings(text):
-            inner = self.words(decoded.text)
+            found += self._in(decoded)
             if direction is Direction.INPUT:
-                inner += [
-                    one
+                found += [
+                    decoded_finding(one, span)
                     for one in self.attacks(decoded.text)
                     if (one.category, one.label) not in known
+                    and (span := decoded.span(0, len(decoded.text))) is not None
                 ]
-            for one in inner:
-                span = decoded.span(*(one.span or (0, len(decoded.text))))
-                if span is not None:
-                    label = f"{DECODED}:{one.label}"
-                    found.append(
-                        RiskFinding(one.category, one.level, one.score, span=span, label=label)
-                    )
         return found
+
+    def decoded_words(self, text: str) -> list[RiskFinding]:
+        """The keywords that stand encoded in a text, by where they were written."""
+        return [one for decoded in decodings(text) for one in self._in(decoded)]
+
+    def _in(self, decoded: Decoded) -> list[RiskFinding]:
+        return [
+            decoded_finding(one, span)
+            for one in self.words(decoded.text)
+            if one.span is not None and (span := decoded.span(*one.span)) is not None
+        ]
 
     def across(self, parts: Sequence[str]) -> list[RiskFinding]:
         """The keywords that begin in one part and end in another, as messages of a conversation."""
@@ -173,6 +179,14 @@ class Rules:
         if self.keywords.compares_sounds:
             found += self._alike(text, normal, {(start, end) for start, end, _ in hits})
         return found
+
+    def alike(self, text: str) -> list[RiskFinding]:
+        """What sounds like a keyword in a text."""
+        if not self.keywords.compares_sounds:
+            return []
+        normal = self.normalizer.normal(text)
+        known = {(start, end) for start, end, _ in self.keywords.find(normal)}
+        return self._alike(text, normal, known)
 
     def _alike(self, text: str, normal: str, known: set[tuple[int, int]]) -> list[RiskFinding]:
         hits = self.keywords.find_alike(normal.translate(self._syllables))
@@ -220,14 +234,29 @@ class TimedRules(Rules):
         """See `Rules.screen`."""
         began = self._monotonic()
         found = super().screen(text, direction)
+        self._answered(began)
+        return found
+
+    def decoded_words(self, text: str) -> list[RiskFinding]:
+        """See `Rules.decoded_words`: of an answer, once all of it is there."""
+        began = self._monotonic()
+        found = super().decoded_words(text)
+        self._answered(began)
+        return found
+
+    def _answered(self, began: float) -> None:
         now = self._monotonic()
         self._record.answered(now, now - began)
-        return found
 
 
 def finding(entry: Entry, span: tuple[int, int]) -> RiskFinding:
     """A word found at a place."""
     return RiskFinding(entry.category, entry.level, span=span, label=entry.label)
+
+
+def decoded_finding(one: RiskFinding, span: tuple[int, int]) -> RiskFinding:
+    """What was found in a decoded text, where it was written."""
+    return replace(one, span=span, label=f"{DECODED}:{one.label}")
 
 
 def is_written_so(entry: Entry, text: str, start: int, end: int) -> bool:

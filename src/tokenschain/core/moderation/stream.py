@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from tokenschain.core.moderation import personal_data
 from tokenschain.core.moderation.packs import CONTEXT_CHARACTERS, Entry, counts_here
 from tokenschain.core.moderation.personal_data import Replacements
-from tokenschain.core.moderation.rules import DECODED, Rules, finding, is_written_so
-from tokenschain.core.moderation.verdict import Action, Direction, RiskFinding
+from tokenschain.core.moderation.rules import Rules, finding, is_written_so
+from tokenschain.core.moderation.stream_decoding import LATIN, StreamDecoding
+from tokenschain.core.moderation.verdict import Action, RiskFinding
 
 SENTENCE_CHARACTERS_MAX = 240
 """A sentence without an end is looked at in parts of as much."""
@@ -26,8 +27,6 @@ OVERLAP_CHARACTERS = 60
 """Of those parts: the longest personal data but addresses, as it may be written."""
 CLASSIFIED_BEFORE_CHARACTERS = 60
 """As much of what came before is seen by the classifier with each sentence."""
-_ONLY_WHOLE = (f"{DECODED}:", "pinyin:")
-"""Labels of what is found only in a text that is all there."""
 _SENTENCE_END = re.compile(r"[。！？；!?;]+[”’」』）)\"']*|\n+|\.(?=\s)")
 
 Judge = Callable[[RiskFinding], Action]
@@ -69,9 +68,9 @@ class TextScreener:
     """One text of an answer: what came, what may leave, and what was found."""
 
     __slots__ = (
-        "_before", "_norm_base", "_norm_end", "_pending", "_pieces", "_raw_end", "_rules",
-        "_safe_end", "_seen", "_tail", "_waiting", "_whole", "_window", "blocked", "cleared",
-        "edits", "findings",
+        "_before", "_decoding", "_norm_base", "_norm_end", "_pending", "_pieces", "_raw_end",
+        "_rules", "_safe_end", "_seen", "_tail", "_texts", "_waiting", "_whole", "_window",
+        "blocked", "cleared", "edits", "findings",
     )  # fmt: skip
 
     def __init__(self, rules: OutputRules, *, whole: bool = False) -> None:
@@ -91,6 +90,11 @@ class TextScreener:
         """What is kept, normalized; it begins at `_norm_base`."""
         self._norm_base = self._norm_end = self._raw_end = 0
         self._pending: list[tuple[int, int, Entry]] = []
+        self._decoding: StreamDecoding | None = None
+        self._texts: list[str] = []
+        """All of it, where it is decoded as a whole."""
+        if len(rules.rules.keywords) and not self._whole:
+            self._decoding = StreamDecoding(rules.rules)
         self._tail = ""
         """What was not looked through for personal data; it begins at `_seen`."""
         self._seen = 0
@@ -103,7 +107,14 @@ class TextScreener:
 
     def feed(self, text: str) -> None:
         """Take the next piece."""
-        rules = self._rules
+        rules, decoding = self._rules, self._decoding
+        if decoding is None:
+            self._texts.append(text)
+        elif decoding.is_open or LATIN.search(text) is not None:
+            for one in decoding.feed(text, self._raw_end, self._kept, self.cleared):
+                self._found(one)
+        else:
+            decoding.last = text
         normal = rules.rules.normalizer.normal(text)
         self._pieces.append((self._raw_end, self._norm_end, text))
         self._raw_end += len(text)
@@ -129,6 +140,8 @@ class TextScreener:
         """Nothing follows."""
         if self._pending:
             self._judge_words(final=True)
+        for one in self._decoded():
+            self._found(one)
         if self._tail:
             self._look_through(final=True)
         self.cleared = self._raw_end
@@ -137,6 +150,16 @@ class TextScreener:
         """Something else follows: what came may leave, though it may still become a hit."""
         if not self._whole:
             self.end()
+
+    def _kept(self) -> str:
+        return "".join(piece[2] for piece in self._pieces)
+
+    def _decoded(self) -> list[RiskFinding]:
+        """What is encoded in what came, now that nothing follows."""
+        if self._decoding is not None:
+            return self._decoding.end()
+        text, self._texts = "".join(self._texts), []
+        return self._rules.rules.decoded_words(text)
 
     # --- words -------------------------------------------------------------------------------
 
@@ -150,7 +173,7 @@ class TextScreener:
             if not counts_here(entry, window, start - base, end - base):
                 continue
             if raw is None or offsets is None:
-                raw = "".join(piece[2] for piece in self._pieces)
+                raw = self._kept()
                 offsets = self._rules.rules.normalizer.offsets(raw)
             first = self._pieces[0]
             at = first[1]
@@ -221,25 +244,29 @@ class TextScreener:
     # --- what may leave ----------------------------------------------------------------------
 
     def _clear(self) -> None:
-        if self._whole:
-            return
-        safe = self._norm_end - self._rules.rules.keywords.held_back
+        rules, decoding, pieces = self._rules, self._decoding, self._pieces
+        safe = self._norm_end - rules.rules.keywords.held_back
         if self._pending:
             safe = min(safe, *[start for start, _, _ in self._pending])
-        keep = max(0, safe - CONTEXT_CHARACTERS - self._rules.rules.keywords.held_back)
-        cleared, pieces, waiting = self.cleared, self._pieces, self._waiting
-        while waiting and waiting[0][0] <= safe:
-            self._safe_end = waiting.popleft()[1]
-        cleared = max(cleared, self._safe_end)
+        if decoding is not None:
+            safe -= decoding.behind
+        keep = max(0, safe - CONTEXT_CHARACTERS - rules.rules.keywords.held_back)
         while len(pieces) > 1 and pieces[1][1] <= keep:
             pieces.popleft()
         first = pieces[0][1]
         if first > self._norm_base:
             self._window = self._window[first - self._norm_base :]
             self._norm_base = first
-        if self._rules.sentences or self._rules.replacements is not None:
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= safe:
+            self._safe_end = waiting.popleft()[1]
+        cleared = max(self.cleared, self._safe_end)
+        if decoding is not None:
+            cleared = min(cleared, decoding.safe)
+        if rules.sentences or rules.replacements is not None:
             cleared = min(cleared, self._seen)
-        self.cleared = max(self.cleared, cleared)
+        if not self._whole:
+            self.cleared = max(self.cleared, cleared)
 
 
 def screen_whole(
@@ -249,11 +276,10 @@ def screen_whole(
     screener = TextScreener(rules, whole=True)
     screener.feed(text)
     screener.end()
-    for one in rules.rules.screen(text, Direction.OUTPUT):
-        if one.label.startswith(_ONLY_WHOLE):
-            screener.findings.append(one)
-            if rules.judge(one) is Action.BLOCK:
-                screener.blocked = screener.blocked or one
+    for one in rules.rules.alike(text):
+        screener.findings.append(one)
+        if rules.judge(one) is Action.BLOCK:
+            screener.blocked = screener.blocked or one
     return edited(text, screener.edits), screener.findings, screener.blocked
 
 

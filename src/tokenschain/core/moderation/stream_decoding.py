@@ -1,0 +1,266 @@
+"""Decoding of a text that comes in pieces: what may be some encoded word waits until it is decoded,
+or is clearly none.
+
+Ordinary text costs one look at the characters of each piece. Once something looks encoded, a
+stretch of text is kept and decoded again every `LOOK_CHARACTERS`, with what stands before it, until
+as much ordinary text follows as a word is long. So the work is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import binascii
+import codecs
+import re
+import string
+import sys
+from collections.abc import Callable
+
+from tokenschain.core.moderation.decoding import (
+    AROUND_CHARACTERS,
+    DECODED_BYTES_MAX,
+    HAN,
+    HAN_WORD_MIN,
+    WORD_MIN,
+    decodings,
+)
+from tokenschain.core.moderation.packs import CONTEXT_CHARACTERS
+from tokenschain.core.moderation.rules import Rules, decoded_finding
+from tokenschain.core.moderation.verdict import RiskFinding
+
+LOOK_CHARACTERS = 64
+"""So many characters of a stretch are waited for until it is decoded again."""
+BEFORE_CHARACTERS = 256
+"""As much of what came before a stretch is decoded with it."""
+LATIN = re.compile(r"[0-9A-Za-z%&\\<=+/_@$!-]")
+"""Without one of these, and with nothing open, nothing is encoded in a piece."""
+_CODED = string.ascii_letters + string.digits + "+/_-"
+_RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{HAN_WORD_MIN},}}")
+_NEVER_FIRST = frozenset("ghijklmnopqrstuv+/_-")
+"""No text in UTF-8 has base64 that begins so, nor hexadecimal."""
+_DIGITS = "[0-9a-fA-F]"
+_SIGN = re.compile(
+    rf"(?:%(?:{_DIGITS}{{1,8}}|\Z))+"
+    r"|&(?:#?[0-9A-Za-z]{1,31};?(?:#?[0-9A-Za-z]{1,31};?)?|#?\Z)"
+    rf"|(?:\\(?:x{_DIGITS}{{0,2}}|u(?:\{{{_DIGITS}{{0,6}}\}}?|{_DIGITS}{{0,4}})|U{_DIGITS}{{0,8}}|\Z))+"
+    rf"|[Uu]\+{_DIGITS}{{0,6}}(?:[\s,]?[Uu]\+{_DIGITS}{{0,6}})*(?:[\s,]?[Uu]?\Z)?"
+    r"|(?:=(?:[0-9A-F]{1,2}|\r?\n|\r?\Z))+"
+    r"|<(?:!--.{0,200}?(?:-->|\Z)|[/!A-Za-z][^<>]{0,200}>?|\Z)"
+    rf"|[{HAN}](?:(?:[A-Za-z]{{1,2}}|\d{{1,2}})(?:[{HAN}]|\Z))+"
+    r"|[A-Za-z][0-9@$!]|[0-9@$!][A-Za-z]"
+)
+"""What may be encoded, once or twice, or the beginning of it at the end of a text; see
+`decoding`."""
+
+_HINT = re.compile(rf"[%&\\<=+0-9@$!{HAN}]")
+"""Without one of these, no sign is there."""
+
+
+class StreamDecoding:
+    """What may be encoded in one text."""
+
+    __slots__ = (
+        "_base", "_buffer", "_check_at", "_due", "_is_none", "_known", "_looked", "_rules",
+        "_run", "_run_at", "_run_end", "_sign_at", "_sign_end", "behind", "is_open", "last", "safe",
+    )  # fmt: skip
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self.last = ""
+        """The last piece."""
+        self._run = ""
+        """Characters of base64 that the text ends with, unless they are clearly no code."""
+        self._is_none = False
+        """Whether they are clearly none."""
+        self._run_at = self._check_at = 0
+        self._run_end = -1
+        """Where the last one ended that may be some."""
+        self._buffer = ""
+        """The stretch and what stands before it, from `_base` on; empty where none is open."""
+        self._base = 0
+        self._sign_at = self._sign_end = self._looked = self._due = 0
+        """Places in it: of the last thing that looked encoded, and how far it was decoded."""
+        self._known: set[tuple[str, int, int]] = set()
+        self.is_open = False
+        """Whether the next piece is to be fed whatever it holds."""
+        self.safe = sys.maxsize
+        """What stands behind this place may not leave."""
+        self.behind = 0
+        """Nor may so many normalized characters at the end."""
+
+    def feed(
+        self, text: str, at: int, before: Callable[[], str], cleared: int
+    ) -> list[RiskFinding]:
+        """Take the next piece; what was found, by its place in the whole text.
+
+        Args:
+            at: where the piece begins.
+            before: what stands before it.
+            cleared: what has left.
+        """
+        if not text:
+            return []
+        self._follow_run(text, at)
+        if self._buffer:
+            self._buffer += text
+        else:
+            joined = self.last[-1:] + text
+            self.last = text
+            if (
+                self._run_end < 0
+                and len(self._run) < HAN_WORD_MIN
+                and (_HINT.search(joined) is None or _SIGN.search(joined) is None)
+            ):
+                self.is_open = bool(self._run) or self._is_none
+                return []
+            self._buffer = before()[-BEFORE_CHARACTERS:] + text
+            self._base = at + len(text) - len(self._buffer)
+            self._sign_at = self._sign_end = self._due = 0
+            self._looked = len(self._buffer) - len(text)
+            self.is_open, self.safe = True, cleared
+        return self._settle(final=False)
+
+    def end(self) -> list[RiskFinding]:
+        """Nothing follows."""
+        if self._run:
+            self._end_run(self._run_at + len(self._run))
+        found = self._settle(final=True) if self._buffer else []
+        self.last, self._run, self._is_none, self._run_end = "", "", False, -1
+        self.behind, self.is_open = 0, False
+        return found
+
+    # --- runs of base64 and hexadecimal ------------------------------------------------------
+
+    @property
+    def _is_long_run(self) -> bool:
+        return len(self._run) >= HAN_WORD_MIN
+
+    def _follow_run(self, text: str, at: int) -> None:
+        """See whether the characters at the end may be some code."""
+        kept = text.rstrip(_CODED)
+        if kept:
+            if self._run:
+                lead = len(text) - len(text.lstrip(_CODED))
+                self._run += text[:lead]
+                self._end_run(at + lead)
+            if len(kept) > HAN_WORD_MIN:
+                for match in _RUN.finditer(text, 0, len(kept)):
+                    if is_code(match.group(), ended=True):
+                        self._run_end = at + match.end()
+            self._run, self._run_at, self._check_at = text[len(kept) :], at + len(kept), 0
+            self._is_none = False
+        elif self._is_none:
+            return
+        else:
+            if not self._run:
+                self._run_at, self._check_at = at, 0
+            self._run += text
+        size = len(self._run)
+        if size and size >= self._check_at:
+            self._check_at = size + 1 + size // 4
+            if size > DECODED_BYTES_MAX or not is_code(self._run):
+                self._run, self._is_none = "", True
+        run = self._run
+        self.behind = len(self._rules.normalizer.normal(run)) if 0 < len(run) < HAN_WORD_MIN else 0
+
+    def _end_run(self, end: int) -> None:
+        if self._is_long_run and is_code(self._run, ended=True):
+            self._run_end = end
+        self._run = ""
+
+    # --- the stretch -------------------------------------------------------------------------
+
+    def _settle(self, *, final: bool) -> list[RiskFinding]:
+        """Decode what is complete by now; the stretch ends with enough of ordinary text."""
+        buffer, end = self._buffer, len(self._buffer)
+        if end < self._due and not final:
+            return []
+        for match in _SIGN.finditer(buffer, self._sign_at):
+            self._sign_at, self._sign_end = match.start(), match.end()
+        complete = self._sign_at if self._sign_end == end else end
+        if self._is_long_run:
+            complete = min(complete, self._run_at - self._base)
+        ordinary = buffer[max(self._sign_end, self._run_end - self._base) :]
+        held_back, normal = self._rules.keywords.held_back, self._rules.normalizer.normal
+        closes = final or (complete == end and len(normal(ordinary)) >= held_back)
+        if final or end - complete > DECODED_BYTES_MAX:
+            complete = end
+        # Something long that is open is not gone through with every piece.
+        self._due = end + (end - complete) // 8
+        if not closes and complete - self._looked < LOOK_CHARACTERS:
+            return []
+        found, safe, waits = self._decode(buffer[:complete], final=final)
+        self._looked = complete
+        if closes and not waits:
+            self._buffer, self.safe, self._run_end = "", sys.maxsize, -1
+            self.is_open = bool(self._run) or self._is_none
+            self.last = buffer[-1:]
+            return found
+        self.safe = self._base + safe
+        cut = max(0, safe - AROUND_CHARACTERS)
+        self._buffer, self._base = buffer[cut:], self._base + cut
+        self._sign_at, self._sign_end = max(0, self._sign_at - cut), max(0, self._sign_end - cut)
+        self._looked -= cut
+        self._due = max(self._due, end + (complete - safe) // 8) - cut
+        return found
+
+    def _decode(self, text: str, *, final: bool) -> tuple[list[RiskFinding], int, bool]:
+        """What is in a text decoded, up to where it can hold no beginning of a word, and whether
+        what follows decides on something in it."""
+        found: list[RiskFinding] = []
+        safe, waits = self._before_held(text), False
+        for view in decodings(text):
+            for one in self._rules.words(view.text):
+                assert one.span is not None, "words have a place"
+                span = view.span(*one.span)
+                if span is None:
+                    continue
+                if not final and one.span[1] + CONTEXT_CHARACTERS > len(view.text):
+                    safe, waits = min(safe, span[0]), True
+                    continue
+                place = (one.label, self._base + span[0], self._base + span[1])
+                if place not in self._known:
+                    self._known.add(place)
+                    found.append(decoded_finding(one, place[1:]))
+            run = len(view.text.rstrip(_CODED))
+            held = self._before_held(view.text)
+            if is_code(view.text[run:]) and view.span(run, len(view.text)) is not None:
+                held, waits = min(held, run), True
+            if held < len(view.text):
+                safe = min(safe, view.written(held, held + 1)[0])
+        return found, safe, waits
+
+    def _before_held(self, text: str) -> int:
+        """Where at least as many normalized characters begin as are held back."""
+        held_back, normal = self._rules.keywords.held_back, self._rules.normalizer.normal
+        size = held_back
+        while size < len(text) and len(normal(text[-size:])) < held_back:
+            size *= 2
+        return max(0, len(text) - size)
+
+
+def is_code(run: str, *, ended: bool = False) -> bool:
+    """Whether some characters may be the beginning of a text in base64 or hexadecimal.
+
+    Args:
+        ended: nothing follows: they may be one.
+    """
+    size = len(run)
+    if not size or run[0] in _NEVER_FIRST:
+        return False
+    if ended and (run.isdecimal() or (size < WORD_MIN and run[0] not in "56")):
+        return False
+    if size < 4:
+        return True
+    if not run.strip(string.hexdigits) and _begins_text(bytes.fromhex(run[: size & ~1])):
+        return True
+    return _begins_text(binascii.a2b_base64(run[: size & ~3].translate(_STANDARD)))
+
+
+_STANDARD = {ord("-"): "+", ord("_"): "/"}
+_REPLACED = "\ufffd"
+
+
+def _begins_text(data: bytes) -> bool:
+    # A third of what an exception costs; words of English come this way.
+    made, _ = codecs.utf_8_decode(data, "replace", False)
+    return made.count(_REPLACED) == data.count(_REPLACED.encode())
