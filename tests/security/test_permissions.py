@@ -22,6 +22,7 @@ from tests import kept_content, moderation_cases, waiting_approvals
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.api.context import Permission
+from tokenschain.control.api.evaluations import NewEvaluation
 from tokenschain.control.audit.log import SegmentSealer
 from tokenschain.control.configuration import history
 from tokenschain.control.identity import invitations, ownership
@@ -347,6 +348,7 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
     "POST /moderation/test": lambda: {"text": "a word"},
     "POST /moderation-freezes": _freeze,
     "PUT /compliance/separation": lambda: {"on": False},
+    "POST /compliance/evaluations": lambda: dict(NewEvaluation.example),
     "POST /approvals/{approval_id}/approve": dict,
     "POST /approvals/{approval_id}/reject": dict,
     "POST /incidents": _incident,

@@ -16,6 +16,7 @@ from docs import permissions_reference
 from tests import kept_content, moderation_cases, waiting_approvals
 from tests.records import record
 from tests.security.platform import Caller, Platform, platform
+from tokenschain.control.api.evaluations import NewEvaluation
 from tokenschain.core import call_record
 from tokenschain.core.tenancy import ACTIONS
 from tokenschain.infra.database import paging
@@ -651,6 +652,7 @@ class Intruder:
                                              "model": "small", "reason": "mine"}),
             ("POST", f"/moderation-freezes/{pick(ids['freeze'])}/lift", None),
             ("PUT", "/compliance/separation", {"on": pick([True, False])}),
+            ("POST", "/compliance/evaluations", dict(NewEvaluation.example)),
             ("POST", f"/approvals/{pick(ids['approval'])}/approve", {}),
             ("POST", f"/approvals/{pick(ids['approval'])}/reject", {"reason": "mine"}),
             ("POST", "/incidents", {"tenant": pick(["", "acme", "beta"]), "title": "mine"}),

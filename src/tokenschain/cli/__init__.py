@@ -21,6 +21,7 @@ from tokenschain.cli import (
     configuration,
     crypto,
     database,
+    evaluation_draw,
     filings,
     label,
     language,
@@ -61,6 +62,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="One OpenAI-compatible API over China's model clouds and your own engines.",
 )
+compliance.compliance.command("draw")(evaluation_draw.compliance_draw)
 for command in (
     run.up, run.gateway, run.control, run.engine, run.semantic,
     simulate, chat, doctor, admin.usage, database.migrate, database.backup,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -14,10 +14,28 @@ from tokenschain.wire.sse import SseReader
 _SILENCE_MAX_S = 120.0
 _ANSWER_MAX_S = 600.0
 _PATH = "/chat/completions"
+_BLOCKED = "content_filter"
 
 
 class ChatError(Exception):
     """The call failed; the message is the API's."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        """
+        Args:
+            retry_after_s: the same call may do later; None: it will not.
+        """
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ChatAnswer(NamedTuple):
+    """A whole answer."""
+
+    request_id: str
+    text: str
+    blocked: bool
+    """Whether moderation refused the question, or ended the answer."""
 
 
 class ChatClient:
@@ -45,6 +63,28 @@ class ChatClient:
         if reply.is_error:
             raise ChatError(http.message_of(reply))
         return str(reply.headers.get("x-tc-cache", ""))
+
+    def answer(self, body: dict[str, Any], headers: dict[str, str]) -> ChatAnswer:
+        """One call that is not streamed, and what it answers.
+
+        Raises:
+            ChatError: refused by anything but moderation, or broken off.
+        """
+        try:
+            reply = self._http.post(_PATH, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise ChatError(str(error), retry_after_s=1.0) from None
+        request_id = str(reply.headers.get("x-request-id", ""))
+        if http.code_of(reply) == _BLOCKED:
+            return ChatAnswer(request_id, "", blocked=True)
+        if reply.is_error:
+            waits = reply.status_code == 429 or reply.status_code >= 500
+            after = reply.headers.get("retry-after", "")
+            pause_s = float(after) if after.isdecimal() else 1.0
+            raise ChatError(http.message_of(reply), retry_after_s=pause_s if waits else None)
+        choice = msgspec.json.decode(reply.content)["choices"][0]
+        text = choice["message"].get("content") or ""
+        return ChatAnswer(request_id, text, blocked=choice.get("finish_reason") == _BLOCKED)
 
     def stream(self, body: dict[str, Any]) -> Iterator[str]:
         """One streamed call; yields the answer as it is generated.

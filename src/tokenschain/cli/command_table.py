@@ -280,6 +280,7 @@ BY_HAND: dict[str, str] = {
     "POST /cache/pairs": "cache learn",
     "GET /diagnostics": "doctor",
     "GET /compliance/reports/{standard}/bundle": "compliance report",
+    "POST /compliance/evaluations": "compliance draw",
 }
 """Operations of commands that do more than one call, or say more than a table."""
 

@@ -21,6 +21,7 @@ from tokenschain.control.api import (
     content,
     diagnostics,
     errors,
+    evaluations,
     filings,
     health,
     incidents,
@@ -71,7 +72,7 @@ ADMIN_SUBJECTS = (
     moderation_freezes, moderation_statistics, moderation_suspensions, moderation_engines,
     moderation_proposals, audit_log, moderation_rules, content, legal_holds, transfers,
     compliance, approvals,
-    filings, incidents, subject_requests,
+    filings, incidents, subject_requests, evaluations,
 )  # fmt: skip
 
 

@@ -103,27 +103,42 @@ def bundle(report: ComplianceReport, note: str | None, secret: NoteSecret, name:
         name: that the signature is under: the audit log's.
     """
     files = {
-        "report.json": _pretty(report),
+        "report.json": pretty(report),
         "report.html": report_page.html_of(report).encode(),
         **{
-            f"evidence/{one.query}.json": _pretty({"query": one.query, "values": one.values})
+            f"evidence/{one.query}.json": pretty({"query": one.query, "values": one.values})
             for one in report.controls
             if one.query
         },
     }
     if note is not None:
         files["checkpoint"] = note.encode()
-    digests = "".join(
-        f"{INTERNATIONAL.hex_digest(data)}  {file}\n" for file, data in sorted(files.items())
-    )
-    body = f"{_KIND}\n{name}\n{report.standard}\n{report.at_ms}\n{digests}"
+    return signed_bundle(_KIND, report.standard, report.at_ms, files, secret, name)
+
+
+def signed_bundle(
+    kind: str, subject: str, at_ms: int, files: Mapping[str, bytes], secret: NoteSecret, name: str,
+    elsewhere: Mapping[str, str] = {},
+) -> Bundle:  # fmt: skip
+    """Files with a manifest of their digests, signed, and the key.
+
+    Args:
+        kind: the manifest's first line.
+        elsewhere: digests of files that whoever asked adds to the bundle.
+    """
+    own = {file: INTERNATIONAL.hex_digest(data) for file, data in files.items()}
+    digests = {**own, **elsewhere}
+    lines = "".join(f"{digest}  {file}\n" for file, digest in sorted(digests.items()))
+    body = f"{kind}\n{name}\n{subject}\n{at_ms}\n{lines}"
     manifest = checkpoint.signed_text(body, *secret.signers(name)).encode()
-    files[MANIFEST] = manifest
-    files["key"] = secret.public_key(name).encode() + b"\n"
-    return Bundle(_tar(files), INTERNATIONAL.hex_digest(manifest))
+    key = secret.public_key(name).encode() + b"\n"
+    return Bundle(
+        _tar({**files, MANIFEST: manifest, "key": key}), INTERNATIONAL.hex_digest(manifest)
+    )
 
 
-def _pretty(value: object) -> bytes:
+def pretty(value: object) -> bytes:
+    """JSON for people."""
     text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=1)
     return f"{text}\n".encode()
 

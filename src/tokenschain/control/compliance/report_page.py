@@ -16,7 +16,7 @@ _STATES = {
     "unproven": ("nothing to show yet", "尚无证据"),
     "organizational": ("for people to show", "需人工出示"),
 }
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
 color:#1c1c1c;background:#fff}
 table{border-collapse:collapse;width:100%}td,th{border-top:1px solid #ccc;padding:.5rem;
@@ -36,7 +36,6 @@ _WHAT = (
 
 def html_of(report: ComplianceReport) -> str:
     """The page."""
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(report.at_ms / 1e3 + 28_800))
     counts = " · ".join(
         f'<span class="{state}">{_STATES[state][1]} {_STATES[state][0]}: {count}</span>'
         for state, count in report.counts.items()
@@ -45,14 +44,20 @@ def html_of(report: ComplianceReport) -> str:
     return (
         '<!doctype html>\n<html lang="zh-CN"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(report.title.zh)}</title><style>{_STYLE}</style></head><body>\n"
+        f"<title>{escape(report.title.zh)}</title><style>{STYLE}</style></head><body>\n"
         f"<h1>{escape(report.title.zh)}<br><small>{escape(report.title.en)}</small></h1>\n"
         f"<p>{_WHAT[1]}<br><small>{_WHAT[0]}</small></p>\n"
-        f"<p>{at} (UTC+8) · TokensChain {escape(report.version)} · {escape(report.log)}</p>\n"
+        f"<p>{time_of(report.at_ms)} (UTC+8) · TokensChain {escape(report.version)} · "
+        f"{escape(report.log)}</p>\n"
         f"<p>{counts}</p>\n<p><small>{escape(report.source)}</small></p>\n"
         "<table><thead><tr><th>条款 Clause</th><th>要求 Asks</th><th>结果 Found</th></tr></thead>"
         f"<tbody>\n{rows}\n</tbody></table></body></html>\n"
     )
+
+
+def time_of(at_ms: int) -> str:
+    """A time in China."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at_ms / 1e3 + 28_800))
 
 
 def _row(one: ControlResult) -> str:
