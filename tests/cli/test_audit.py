@@ -50,3 +50,25 @@ def test_a_bundle_is_exported_and_verified_with_a_key_that_was_kept(
         assert done.code == 1 and json.loads(done.out)["problems"][0]["segment"] == 0
         Path("log.tar").write_bytes(b"else")
         assert run(*asked).code == 2
+
+
+def test_the_key_is_rotated_and_the_log_verified_with_the_one_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with shell(monkeypatch, capsys, TOKENSCHAIN_DATA_DIR=str(tmp_path)) as run:
+        settings = config.load()
+        secret = secret_files.read_or_make(settings.audit_key_path)[0]
+        engine = db.connect(settings.database_url)
+        db.migrate(engine)
+        none = run("audit", "rotate-key")
+        assert none.code and "nothing is sealed" in none.err
+        SegmentSealer(engine, INTERNATIONAL, NoteSecret(INTERNATIONAL, secret), 1.0).seal()
+        engine.dispose()
+        kept = run("audit", "key").out.partition("\n")[0]
+        new = run("audit", "rotate-key").out.partition("\n")[0]
+        assert new != kept and run("audit", "key").out.startswith(new)
+        assert secret not in settings.audit_key_path.read_text("utf-8")
+        assert run("audit", "export", "log.tar").code == 0
+        report = json.loads(run("audit", "verify", "log.tar", "--key", kept).out)
+        assert report["verified"] and [one["key"] for one in report["keys"]] == [kept, new]

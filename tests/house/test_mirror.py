@@ -329,6 +329,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/database/duty_tables.py": DECLARATIONS,
     "infra/migrations/versions/0042_duties.py": "infra/test_migrations.py",
     "infra/migrations/versions/0043_held_subjects.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0044_audit_keys.py": "infra/test_migrations.py",
     "control/configuration/filing_checks.py": "flows/test_filings.py",
     "infra/migrations/versions/0036_filings.py": "infra/test_migrations.py",
     "control/audit/cosigning.py": "control/audit/test_witness.py",

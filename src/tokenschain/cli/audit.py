@@ -14,6 +14,7 @@ import typer
 from tokenschain.cli import admin_client, audit_verify
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console
+from tokenschain.core.audit import key_chain
 from tokenschain.infra import config
 
 audit = typer.Typer(no_args_is_help=True, help="Who changed what; the sealed log of all calls.")
@@ -90,14 +91,43 @@ def audit_key() -> None:
 
     Who has them finds out when the log is cut off or rewritten; see `audit verify`.
     """
-    from tokenschain.control.audit import log  # noqa: PLC0415
+    from tokenschain.control.audit import log, log_keys  # noqa: PLC0415
     from tokenschain.infra.database.engine import reading  # noqa: PLC0415
 
     with _opened() as (engine, secret, _), reading(engine) as connection:
         note = log.latest_checkpoint(connection)
-    if note is None:
-        raise admin_client.AdminError(told("nothing is sealed yet"))
-    console.print(secret.public_key(log.checkpoint_of(note).origin), soft_wrap=True, markup=False)
+        if note is None:
+            raise admin_client.AdminError(told("nothing is sealed yet"))
+        key = log_keys.public_key(connection, secret, log.checkpoint_of(note).origin)
+    console.print(key, soft_wrap=True, markup=False)
+    console.print(f"\n{note}", end="", soft_wrap=True, highlight=False, markup=False)
+
+
+@audit.command("rotate-key")
+def audit_rotate_key() -> None:
+    """Hand the log over to a new signing key, and destroy the old one.
+
+    Prints the new public key and the hand-over, which both keys have signed: witnesses and `audit
+    verify` go from key to key by it. Needs the data folder and the database of control, which may
+    run; where several have a key file each, put the new one in its place.
+    """
+    from tokenschain.control.audit import log_keys  # noqa: PLC0415
+    from tokenschain.control.audit.log import NotSealed, SegmentSealer  # noqa: PLC0415
+    from tokenschain.infra.security import secret_files  # noqa: PLC0415
+
+    settings = config.load()
+    with _opened() as (engine, _, suite):
+
+        def seal(secret: Any) -> object:
+            return SegmentSealer(engine, suite, secret, settings.audit.interval_s).seal()
+
+        try:
+            note = log_keys.rotate(
+                engine, settings.audit_key_path, secret_files.CLEAR, settings.crypto.suite, seal
+            )
+        except (log_keys.NotHandedOver, NotSealed, secret_files.SecretFileRefused) as error:
+            raise admin_client.AdminError(str(error)) from None
+    console.print(" ".join(key_chain.new_keys(note)), soft_wrap=True, markup=False)
     console.print(f"\n{note}", end="", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -130,12 +160,13 @@ def _opened() -> Iterator[tuple[Any, Any, Any]]:
 
     settings = config.load()
     try:
-        secret = secret_files.read(settings.audit_key_path)[0]
+        secret, *former = secret_files.read(settings.audit_key_path)
     except (FileNotFoundError, secret_files.SecretFileRefused) as error:
         raise admin_client.AdminError(str(error)) from None
     engine = db.connect(settings.database_url)
     try:
-        yield engine, NoteSecret(INTERNATIONAL, secret, settings.crypto.suite), INTERNATIONAL
+        signs = NoteSecret(INTERNATIONAL, secret, settings.crypto.suite, former)
+        yield engine, signs, INTERNATIONAL
     except SQLAlchemyError as error:
         raise admin_client.AdminError(db.first_line(error)) from None
     finally:

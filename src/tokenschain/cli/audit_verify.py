@@ -31,6 +31,8 @@ PROOF_MAX = 63
 PAUSE_MS = 90_000
 """A log seals each minute, also where nothing happened."""
 PROBLEMS_MAX = 100
+HAND_OVERS_MAX = 1_000
+HAND_OVER = "key-hand-over/v1"
 _INTEGER_MAX = 2**63 - 1
 _HEADER_FIELDS = {
     "v": int, "log": str, "number": int, "first_sequence": int, "count": int, "from_ms": int,
@@ -95,18 +97,16 @@ _BASE = _point((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little"))
 
 def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether an Ed25519 signature is right."""
-    if len(public) != 32 or len(signature) != 64:
-        return False
     scalar = int.from_bytes(signature[32:], "little")
-    if scalar >= _L:
+    if len(public) != 32 or len(signature) != 64 or scalar >= _L:
         return False
+    digest = hashlib.sha512(signature[:32] + public + message).digest()
+    challenge = int.from_bytes(digest, "little") % _L
     try:
-        key, commitment = _point(public), _point(signature[:32])
+        right = _sum(_point(signature[:32]), _times(challenge, _point(public)))
     except NotProved:
         return False
-    data = hashlib.sha512(signature[:32] + public + message).digest()
-    challenge = int.from_bytes(data, "little") % _L
-    left, right = _times(scalar, _BASE), _sum(commitment, _times(challenge, key))
+    left = _times(scalar, _BASE)
     return not any((left[n] * right[2] - right[n] * left[2]) % _P for n in (0, 1))
 
 
@@ -162,12 +162,10 @@ class Tree:
 
     def root(self) -> bytes:
         """The root over all leaves so far."""
-        if not self._peaks:
-            return hashlib.sha256(b"").digest()
-        found = self._peaks[-1][1]
-        for _, peak in reversed(self._peaks[:-1]):
-            found = _node(peak, found)
-        return found
+        found = b""
+        for _, peak in reversed(self._peaks):
+            found = _node(peak, found) if found else peak
+        return found or hashlib.sha256(b"").digest()
 
 
 def _root_from(index: int, size: int, leaf: bytes, proof: list[bytes]) -> bytes | None:
@@ -221,7 +219,7 @@ def object_of(data: bytes, what: str, fields: dict[str, type]) -> dict[str, Any]
         right = all(type(value[name]) is kind for name, kind in fields.items())
     except (ValueError, LookupError, TypeError, RecursionError):
         right = False
-    _insist(right and value["v"] == 1, f"no {what} of version 1")
+    _insist(right and value.get("v", 1) == 1, f"no {what} of version 1")
     return dict(value)
 
 
@@ -247,11 +245,9 @@ def read_record(record: bytes, part: bytes) -> tuple[dict[str, Any], dict[str, A
     neither has one."""
     _insist(max(len(record), len(part)) <= RECORD_BYTES_MAX, "too long")
     found = read_canonical(record)
-    if not part:
-        return found, {}
-    is_its = found.get("platform") == hashlib.sha256(b"\x02" + part).hexdigest()
+    is_its = not part or found.get("platform") == hashlib.sha256(b"\x02" + part).hexdigest()
     _insist(is_its, "one with another platform's part than was sealed")
-    return found, read_canonical(part)
+    return found, read_canonical(part) if part else {}
 
 
 def gateway_label(name: str) -> str:
@@ -276,10 +272,9 @@ class NumberedCalls:
         for label, flat in sequences.items():
             known = self._ranges.setdefault(label, [])
             for first, last in _pairs(flat):
-                if known and known[-1][1] == first - 1:
-                    known[-1][1] = last
-                else:
+                if not known or known[-1][1] != first - 1:
                     known.append([first, last, segment])
+                known[-1][1] = last
 
     def note(self, record: dict[str, Any], segment: int) -> None:
         """Note that a process began or ended."""
@@ -340,17 +335,21 @@ class BundleVerifier:
             about = object_of(_next(files, "bundle.json"), "bundle", _BUNDLE_FIELDS)
             some = 0 <= about["first"] < about["until"] <= about["size"] <= _INTEGER_MAX
             _insist(some, "a bundle of no segments")
-            key_text = _next(files, "key").decode().strip()
-            note = _next(files, "checkpoint").decode()
+            key_text, notes = _next(files, "key").decode().strip(), list[str]()
+            note = _next(files, "checkpoint", notes).decode()
             proof_text = _next(files, "proof").decode()
-            key = self._key or key_text
-            stated = self._signed_by(note, key, kept=False)
+            self._chain, self._has_chain = KeyChain(self._key or key_text), not notes
+            with self._checking():
+                self._chain, self._has_chain = KeyChain(key_text, notes, self._key), True
+            handed = self._chain.stated if about["first"] == 0 else []
+            self._kept += [one for one in handed if one[1] <= about["until"]]
+            stated = self._signed_by(note, kept=False)
             if self._former is not None:
-                self._signed_by(self._former, key, kept=True)
+                self._signed_by(self._former, kept=True)
             for name, data in files:
                 kind, _, number = name.partition("/")
                 if name == "cosigned" and not self.segments:
-                    self._read_cosigned(data.decode(), key)
+                    self._read_cosigned(data.decode())
                 elif kind == "headers":
                     self._end_of_part()
                     self._read_headers(about, data)
@@ -366,14 +365,18 @@ class BundleVerifier:
                 if not gap["explained"]:
                     said = "calls {first} to {last} of gateway {gateway} are missing before it"
                     self._wrong(said.format(**gap), gap["segment"])
+        for size in self._chain.due:
+            if about["first"] < size <= about["until"]:
+                self._wrong("the log does not tell that it was handed over", size - 1)
         for one in self._witnesses:
             if not any(cosigned["witness"] == one for cosigned in self.cosigned):
                 self._wrong(f"nothing is cosigned by {one.partition('+')[0]}")
         self.problems.sort(key=lambda one: (one["segment"] is None, one["segment"] or 0))
         places = {name: about[name] for name in ("log", "first", "until", "size")}
+        keys = [{"key": key, "above": size} for key, size in self._chain.in_force()]
         return {"verified": not self.problems, **places, "segments": self.segments,
                 "records": self.records, "pauses": self.pauses, "gaps": self.gaps,
-                "cosigned": self.cosigned, "key": key,
+                "cosigned": self.cosigned, "keys": keys, "key": self._key or key_text,
                 "key_from": "argument" if self._key else "bundle",
                 "problems": self.problems}  # fmt: skip
 
@@ -396,19 +399,19 @@ class BundleVerifier:
                 raise NotProved(f"{one.name[:60]!r} is no file, or too large")
             yield one.name, file.read()
 
-    def _signed_by(self, note: str, key: str, *, kept: bool) -> tuple[str, int, bytes] | None:
+    def _signed_by(self, note: str, *, kept: bool) -> tuple[str, int, bytes] | None:
         with self._checking():
+            key = self._chain.at(checkpoint_of(note)[1])
             stated = signed_checkpoint(note, key, every=not kept)
             self._kept += [stated] if kept else []
             return stated
         return None
 
-    def _read_cosigned(self, note: str, key: str) -> None:
-        if (stated := self._signed_by(note, key, kept=True)) is None:
-            return
-        for one in self._witnesses:
+    def _read_cosigned(self, note: str) -> None:
+        stated = self._signed_by(note, kept=True)
+        for one in self._witnesses if stated else ():
             if (at_s := cosigned_at(note, one)) is not None:
-                self.cosigned.append({"witness": one, "size": stated[1], "at_s": at_s})
+                self.cosigned.append({"witness": one, "size": checkpoint_of(note)[1], "at_s": at_s})
 
     def _read_headers(self, about: dict[str, Any], data: bytes) -> None:
         for line in data.split(b"\n")[:-1]:
@@ -429,10 +432,11 @@ class BundleVerifier:
 
     def _header(self, line: bytes, number: int, about: dict[str, Any]) -> dict[str, Any]:
         header = read_header(line)
-        at = header["number"]
+        at, length_ms = header["number"], header["until_ms"] - header["from_ms"]
         _insist(at == number, f"number {at} stands in the place of {number}")
         _insist(header["log"] == about["log"], "a segment of another log")
-        length_ms = header["until_ms"] - header["from_ms"]
+        in_force = self._chain.may_sign(header["key_id"], number + 1)
+        _insist(in_force, "it is signed with a key that was not in force")
         _insist(length_ms >= 0, "it ends before it begins: the clock ran back")
         if number == 0:
             alone = not header["previous"] and header["first_sequence"] == 0
@@ -446,16 +450,15 @@ class BundleVerifier:
             joins = header["from_ms"] == before["until_ms"]
             _insist(joins, "it does not begin when the one before it ended")
         if length_ms > PAUSE_MS and len(self.pauses) < PROBLEMS_MAX:
-            pause = {name: header[name] for name in ("from_ms", "until_ms")}
-            self.pauses.append({"segment": number, **pause})
+            self.pauses.append({"segment": number, "from_ms": header["from_ms"],
+                                "until_ms": header["until_ms"]})  # fmt: skip
         return header
 
     def _read_records(self, number: int, data: bytes) -> None:
         header = self._expected.pop(number, None)
         with self._checking(number):
-            if header is None:
-                raise NotProved("records that no header tells of, or that stand twice")
-            self.records += self._count_records(header, data)
+            _insist(header, "records that no header tells of, or that stand twice")
+            self.records += self._count_records(header or {}, data)
 
     def _count_records(self, header: dict[str, Any], data: bytes) -> int:
         inflate = zlib.decompressobj()
@@ -484,6 +487,8 @@ class BundleVerifier:
                 gateways[name] = gateways.get(name, 0) + 1
             elif record.get("kind") == "gateway":
                 self._numbers.note(record, header["number"])
+            elif record.get("action") == "audit:hand-over" and self._has_chain:
+                self._chain.enter(header["number"] + 1, str(record.get("detail")))
             tree.add(_leaf(leaf))
         _insist(tree.root().hex() == header["root"], "records that are not those that were sealed")
         right = gateways == header["gateways"]
@@ -532,10 +537,16 @@ class BundleVerifier:
             self._wrong("it was rewritten after the checkpoint was kept", size - 1)
 
 
-def _next(files: Iterator[tuple[str, bytes]], name: str) -> bytes:
-    found, data = next(files, ("", b""))
-    _insist(found == name and len(data) <= HEADER_BYTES_MAX, f"the bundle has no {name}")
-    return data
+def _next(files: Iterator[tuple[str, bytes]], name: str, before: list[str] | None = None) -> bytes:
+    """A file, and the hand-overs that may stand before it."""
+    for found, data in files:
+        _insist(len(data) <= HEADER_BYTES_MAX, f"{name} is too long")
+        if found == name:
+            return data
+        if before is None or found != f"hand-overs/{len(before)}" or len(before) >= HAND_OVERS_MAX:
+            break
+        before.append(data.decode())
+    raise NotProved(f"the bundle has no {name}")
 
 
 _Check = Callable[[bytes, bytes, bytes], bool]
@@ -568,26 +579,82 @@ _OF_LOGS: dict[bytes, _Check] = {b"\x01": is_signed, _SM2_TYPE: is_signed_sm2}
 _OF_WITNESSES: dict[bytes, _Check] = {b"\x04": is_signed, _SM2_COSIGNATURE: is_signed_sm2}
 
 
+def checkpoint_of(note: str) -> tuple[str, int, bytes]:
+    """Origin, size and root of a note, whoever signed it."""
+    parts = [*note.rpartition("\n\n")[0].split("\n"), ""]
+    has_size = len(parts) >= 4 and re.fullmatch("0|[1-9][0-9]{0,18}", parts[1])
+    _insist(has_size, "the checkpoint has no size")
+    return parts[0], int(parts[1]), _base64(parts[2])
+
+
 def signed_checkpoint(note: str, keys: str, *, every: bool = True) -> tuple[str, int, bytes]:
     """Origin, size and root of a note that each of these keys, with spaces between, has signed.
 
     `every` is false of one that was kept while other keys signed: one of them will do.
     """
     body, gap, lines = note.rpartition("\n\n")
-    body += "\n"
     _insist(gap and lines.endswith("\n"), "the checkpoint is no signed note")
     missing, signers = 0, [VerifierKey(key, _OF_LOGS) for key in keys.split() or [""]]
     for signer in signers:
         signatures = signer.signatures(lines)
-        right = all(signer.has_signed(body.encode(), one) for one in signatures)
+        right = all(signer.has_signed(f"{body}\n".encode(), one) for one in signatures)
         _insist(right, "the signature of the checkpoint is wrong")
         missing += not signatures
     enough = missing == 0 or (not every and missing < len(signers))
-    _insist(enough, "the checkpoint is not signed with this key")
-    parts = body.split("\n")
-    has_size = len(parts) >= 4 and re.fullmatch("0|[1-9][0-9]{0,18}", parts[1])
-    _insist(has_size, "the checkpoint has no size")
-    return parts[0], int(parts[1]), _base64(parts[2])
+    _insist(enough, "the checkpoint is not signed with the key in force")
+    return checkpoint_of(note)
+
+
+class KeyChain:
+    """Which key is in force for checkpoints of which size: each was handed over to by a note that
+    it and the key before it have signed, so that who knows one of them knows all."""
+
+    def __init__(self, key: str, notes: Sequence[str] = (), given: str | None = None) -> None:
+        """The key in force, the notes, and the key that is known from elsewhere."""
+        self._sizes, self._keys, self.stated = [0], [key], list[tuple[str, int, bytes]]()
+        for note in notes:
+            size = checkpoint_of(note)[1]
+            try:
+                self._hand_over(note, size)
+            except NotProved as error:
+                raise NotProved(f"the hand-over of its key: {error}", size - 1) from None
+        _insist(self._keys[-1] == key, "the log was handed over to another key than it has")
+        self.due = dict(zip(self._sizes[1:], self._keys[1:], strict=True))
+        """Hand-overs that the log itself has still to tell of, in the segment before."""
+        wanted = set((given or "").split())
+        found = [at for at, one in enumerate(self._keys) if wanted <= set(one.split())]
+        _insist(found or not notes, "no hand-over leads to the key that is known")
+        at = found[-1] if found else 0
+        self._keys[at] = given or self._keys[at]
+
+    def _hand_over(self, note: str, size: int) -> None:
+        lines = note.rpartition("\n\n")[0].split("\n")[3:]
+        old, new = (" ".join(x[4:] for x in lines if x[:4] == mark) for mark in ("old ", "new "))
+        _insist(lines[:1] == [HAND_OVER] and old and new, "it names no keys")
+        self.stated.append(signed_checkpoint(note, f"{old} {new}"))
+        self._keys = self._keys if self._sizes[1:] else [old]
+        follows = self._keys[-1] == old and size > self._sizes[-1]
+        _insist(follows, "by another key than was in force")
+        self._sizes.append(size)
+        self._keys.append(new)
+
+    def at(self, size: int) -> str:
+        """The key that signs checkpoints of this size."""
+        return [key for key, above in self.in_force() if above < size or not above][-1]
+
+    def in_force(self) -> Iterator[tuple[str, int]]:
+        """Each key, and above which size it signs checkpoints, up to the next one's."""
+        return zip(self._keys, self._sizes, strict=True)
+
+    def may_sign(self, key_id: str, size: int) -> bool:
+        """Whether this is not the key of another time."""
+        return f"+{key_id}+" in self.at(size) or f"+{key_id}+" not in " ".join(self._keys)
+
+    def enter(self, size: int, detail: str) -> None:
+        """Enter what the log itself tells of a hand-over."""
+        new = object_of(detail.encode(), "hand-over", {"new": list})["new"]
+        right = self.due.pop(size, "").split() == new
+        _insist(right, "here the log was handed over to a key that is not said to have it")
 
 
 def cosigned_at(note: str, key: str) -> int | None:
@@ -620,31 +687,34 @@ _PROOF_FIELDS = {
 def verify_proof(data: bytes, key: str | None = None) -> dict[str, Any]:
     """The report of a proof, which is of one record."""
     proof = object_of(data, "proof", _PROOF_FIELDS)
-    platform = str(proof.get("platform") or "")
     report = {"log": proof["log"], "key": key or proof["key"],
               "key_from": "argument" if key else "proof", "problems": []}  # fmt: skip
     try:
-        report |= _proved(proof, platform, report["key"])
+        report |= _proved(proof, key)
     except NotProved as error:
         report["problems"] = [{"segment": error.segment, "why": str(error)}]
     return report | {"verified": not report["problems"]}
 
 
-def _proved(proof: dict[str, Any], platform: str, key: str) -> dict[str, Any]:
-    origin, size, root = signed_checkpoint(proof["checkpoint"], key)
-    line = proof["header"].encode(errors="surrogatepass")
+def _proved(proof: dict[str, Any], key: str | None) -> dict[str, Any]:
+    notes, note = proof.get("hand_overs") or [], proof["checkpoint"]
+    _insist(isinstance(notes, list), "no hand-overs")
+    chain = KeyChain(proof["key"], [str(one) for one in notes[:HAND_OVERS_MAX]], key)
+    origin, size, root = signed_checkpoint(note, chain.at(checkpoint_of(note)[1]))
+    line, data, part = (
+        str(proof.get(name) or "").encode(errors="surrogatepass")
+        for name in ("header", "record", "platform")
+    )
     header = read_header(line)
-    number = header["number"]
+    number, at = header["number"], proof["position"]
     is_its = origin == header["log"] == proof["log"]
     _insist(is_its, "the checkpoint is of another log", number)
     _insist(0 <= number < size, "the checkpoint is older than the segment", number)
     above = _root_from(number, size, _leaf(line), _digests(proof["header_proof"]))
     _insist(above == root, "the segment is not in the tree of the checkpoint", number)
-    at = proof["position"]
     _insist(0 <= at < header["count"], "the segment has no such record", number)
-    data = proof["record"].encode(errors="surrogatepass")
     try:
-        record, _ = read_record(data, platform.encode(errors="surrogatepass"))
+        record, _ = read_record(data, part)
     except NotProved as error:
         raise NotProved(f"the record is {error}", number) from None
     above = _root_from(at, header["count"], _leaf(data), _digests(proof["record_proof"]))

@@ -34,13 +34,19 @@ def create_witness(
 def follow_log(
     folder: Folder,
     key: Annotated[str, typer.Argument(help="The log's public key, as `audit key` prints it.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of the log's former key.")
+    ] = False,
 ) -> None:
-    """Have it cosign a log; a witness that runs is to be started again."""
+    """Have it cosign a log; a witness that runs is to be started again.
+
+    A key that the log hands over to is taken by itself; `--replace` is for one that it lost.
+    """
     from tokenschain.control.audit import witness as witnesses  # noqa: PLC0415
     from tokenschain.infra.security.suite import INTERNATIONAL  # noqa: PLC0415
 
     try:
-        witnesses.follow(INTERNATIONAL, folder, key)
+        witnesses.follow(INTERNATIONAL, folder, key, replaced=replace)
     except (witnesses.WitnessRefused, OSError) as error:
         raise admin_client.AdminError(str(error)) from None
 

@@ -234,14 +234,22 @@ def _follow(publisher: Publisher, *followers: Callable[[Snapshot], None]) -> Non
 def _sealing(settings: Settings, engine: Engine, report: Reporter) -> SealingJob:
     """The job that seals the audit log; where that is off, it says so hour by hour."""
 
+    file: SecretFile | None = None
+    made: tuple[tuple[str, ...], SegmentSealer] | None = None
+
     def sealer() -> SegmentSealer | None:
+        nonlocal file, made
         if not settings.audit.sealing:
             report("audit_sealing_off")
             return None
-        secret = secret_files.read_or_make(settings.audit_key_path)[0]
-        # A log is one tree: its hash is SHA-256 (RFC 6962), whatever the suite.
-        signs = NoteSecret(INTERNATIONAL, secret, settings.crypto.suite)
-        return SegmentSealer(engine, INTERNATIONAL, signs, settings.audit.interval_s)
+        file = file or SecretFile(settings.audit_key_path, report)
+        found = file()
+        if made is None or made[0] is not found:
+            # A log is one tree: its hash is SHA-256 (RFC 6962), whatever the suite.
+            signs = NoteSecret(INTERNATIONAL, found[0], settings.crypto.suite, found[1:])
+            interval_s = settings.audit.interval_s
+            made = found, SegmentSealer(engine, INTERNATIONAL, signs, interval_s)
+        return made[1]
 
     return SealingJob(sealer, settings.audit.interval_s, report)
 

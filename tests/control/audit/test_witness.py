@@ -23,6 +23,7 @@ from tokenschain.core.errors import wire_refusal
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.audit_tables import (
     audit_checkpoints,
+    audit_keys,
     audit_nodes,
     audit_pending,
     audit_segments,
@@ -35,7 +36,7 @@ from tokenschain.wire.server import HttpServer
 from tokenschain.wiring.witness import WitnessApi
 
 SECRET = NoteSecret(INTERNATIONAL, "x" * 43)
-TABLES = (audit_segments, audit_nodes, audit_checkpoints, audit_pending)
+TABLES = (audit_segments, audit_nodes, audit_checkpoints, audit_pending, audit_keys)
 
 
 class WitnessedLog:
@@ -48,6 +49,7 @@ class WitnessedLog:
         self.now_s = 1_790_000_000.0
         self.calls = 0
         self.said: list[tuple[str, str]] = []
+        self.secret = SECRET
         self.seal()
         witness.create(self.folder, "w.example")
         witness.follow(INTERNATIONAL, self.folder, self.key())
@@ -56,11 +58,11 @@ class WitnessedLog:
         with db.reading(self.engine) as connection:
             note = log.latest_checkpoint(connection)
         assert note is not None
-        return SECRET.public_key(log.checkpoint_of(note).origin)
+        return self.secret.public_key(log.checkpoint_of(note).origin)
 
     def seal(self, segments: int = 1, tenant: str = "t1") -> None:
         sealer = SegmentSealer(
-            self.engine, INTERNATIONAL, SECRET, 1.0, lambda: self.now_s, idle_s=0.5
+            self.engine, INTERNATIONAL, self.secret, 1.0, lambda: self.now_s, idle_s=0.5
         )
         for _ in range(segments):
             self.now_s += 1
@@ -92,7 +94,7 @@ class WitnessedLog:
 
     def report(self, tmp: Path, *, witnessed: bool, former: str | None = None) -> dict[str, Any]:
         keys = [Witness(INTERNATIONAL, self.folder).key()] if witnessed else []
-        path = packed(tmp, exported(self.engine))
+        path = packed(tmp, exported(self.engine, secret=self.secret))
         return audit_verify.report_of(path, self.key(), former, keys)
 
     def last_cosigned(self) -> str:
@@ -304,3 +306,77 @@ def test_a_witness_of_the_settings_has_an_address_and_a_key(made: WitnessedLog) 
     for wrong in (key, f"ftp://w.example {key}", "https://w.example", f"https://w {made.key()}"):
         with pytest.raises(ValueError, match=r"witness|no public key"):
             cosigning.address_of(wrong)
+
+
+# --- another key of the log ------------------------------------------------------------------
+
+
+def handed_over(suite: str, letter: str = "h") -> NoteSecret:
+    return NoteSecret(INTERNATIONAL, letter * 43, suite, ("x" * 43,))
+
+
+@pytest.mark.parametrize("suite", ["international", "gm", "dual"])
+def test_a_witness_takes_the_key_that_the_old_one_hands_over_to(
+    made: WitnessedLog, tmp_path: Path, suite: str
+) -> None:
+    made.seal(2)
+    assert made.cosign() == []
+    before, old = made.content(), made.secret
+    made.secret = handed_over(suite)
+    made.seal(3)  # the first of them hands over, and the witness was not asked meanwhile
+    assert made.cosign() == []
+    made.seal(2)
+    assert made.cosign() == []
+    report = made.report(tmp_path / "b.tar", witnessed=True, former=made.last_cosigned())
+    assert report["verified"], report["problems"]
+    assert [one["size"] for one in report["cosigned"]] == [8]
+    kept = made.last_cosigned()
+    # Whoever stole the old key goes on with the log as it was before, and longer.
+    made.put_back(before)
+    made.secret = old
+    made.seal(9)
+    assert made.report(tmp_path / "b.tar", witnessed=False)["verified"], "by itself it is whole"
+    ((event, why), *_) = made.cosign()
+    assert event == "audit_witness_failed" and "not signed by" in why
+    assert made.last_cosigned() == kept
+    report = made.report(tmp_path / "b.tar", witnessed=False, former=kept)
+    assert not report["verified"]
+    # Nor is it taken by another hand-over of the old key.
+    made.put_back(before)
+    made.secret = handed_over("international", "z")
+    made.seal(12)
+    ((event, why), *_) = made.cosign()
+    assert event == "audit_witness_failed" and "not signed by" in why
+
+
+def test_a_key_without_a_hand_over_is_taken_by_who_administers_the_witness_alone(
+    made: WitnessedLog, tmp_path: Path
+) -> None:
+    made.seal(2)
+    assert made.cosign() == []
+    made.secret = handed_over("international")
+    made.seal(1)
+    with made.engine.begin() as connection:  # the hand-over is lost with a part of the database
+        connection.execute(update(audit_keys).values(note=None))
+    made.seal(1)
+    ((event, why),) = made.cosign()
+    assert event == "audit_witness_failed" and "not signed by" in why
+    with pytest.raises(WitnessRefused, match="not followed"):
+        other = made.secret.public_key("other.example")
+        witness.follow(INTERNATIONAL, made.folder, other, replaced=True)
+    witness.follow(INTERNATIONAL, made.folder, made.key(), replaced=True)
+    assert made.cosign() == []
+    assert made.last_cosigned().split("\n")[1] == "5"
+
+
+def test_a_witness_of_a_log_with_two_keys_wants_both(made: WitnessedLog) -> None:
+    made.secret = NoteSecret(INTERNATIONAL, "x" * 43, "dual")
+    made.seal(2)
+    witness.follow(INTERNATIONAL, made.folder, made.key(), replaced=True)
+    assert made.cosign() == []
+    made.secret = handed_over("gm")
+    made.seal(2)
+    assert made.cosign() == [], "and then the one that they hand over to"
+    with pytest.raises(WitnessRefused, match="several logs"):
+        keys = f"{made.secret.public_key('a')} {made.secret.public_key('b')}"
+        witness.follow(INTERNATIONAL, made.folder, keys)

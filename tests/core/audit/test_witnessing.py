@@ -35,7 +35,7 @@ def asked(old: int, new: int, secret: NoteSecret = LOG) -> CosigningRequest:
 
 def refusal(request: CosigningRequest, before: Checkpoint | None) -> NotCosigned:
     with pytest.raises(NotCosigned) as found:
-        witnessing.accepted(digest, request, KEY, before)
+        witnessing.accepted(digest, request, [KEY], before)
     return found.value
 
 
@@ -45,7 +45,7 @@ def test_each_checkpoint_that_goes_on_is_accepted() -> None:
             request = asked(old, new)
             assert witnessing.decode(witnessing.encode(request)) == request
             before = stated(old) if old else None
-            assert witnessing.accepted(digest, request, KEY, before) == stated(new)
+            assert witnessing.accepted(digest, request, [KEY], before) == stated(new)
 
 
 def test_each_refusal_has_the_status_that_the_protocol_gives_it() -> None:
@@ -83,4 +83,4 @@ def test_a_cosignature_is_of_one_note_one_time_and_one_key() -> None:
     with pytest.raises(ValueError, match="no public key"):
         witness_key(OTHER.public_key("w"))
     assert checkpoint.opened(note + line, [KEY]) == stated(5)
-    assert checkpoint.signed_by(note + line, KEY) == note
+    assert checkpoint.signed_by(note + line, [KEY]) == note

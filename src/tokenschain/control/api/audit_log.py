@@ -19,7 +19,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
-from tokenschain.control.audit import log, reconciliation, search
+from tokenschain.control.audit import log, log_keys, reconciliation, search
 from tokenschain.control.billing.limits import CHINA_S
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
@@ -66,6 +66,8 @@ class ProofAnswer(AnswerBody):
     key: str
     """The log's public key, and with a space between a second one of the suite `dual`: compare
     it with what you have from elsewhere."""
+    hand_overs: list[str] | None = None
+    """Signed notes by which the log was handed over from key to key, until the one above."""
     checkpoint: str
     """Signed note over the tree of all segments' headers."""
     header: str
@@ -221,6 +223,8 @@ def prove_entry(asked: ReadingRecord, event_id: str) -> ProofAnswer:
         "record_proof": [one.hex() for one in found.record_proof],
         "platform": entry.part(),
     }
+    if hand_overs := log_keys.hand_overs(asked.db, -1, log.checkpoint_of(found.checkpoint).size):
+        answer["hand_overs"] = hand_overs
     (shown,) = ownership.without([answer], ownership.hidden_fields(asked, _PROOF))
     return ProofAnswer(**shown)
 
@@ -334,7 +338,10 @@ def _latest(asked: RequestContext) -> str:
 
 
 def _public_key(asked: RequestContext, origin: str) -> str:
-    return note_secret(asked).public_key(origin)
+    try:
+        return log_keys.public_key(asked.db, None, origin)
+    except LookupError:  # an upgrade, and nothing sealed since
+        return log_keys.public_key(asked.db, note_secret(asked), origin)
 
 
 def note_secret(asked: RequestContext) -> NoteSecret:
@@ -345,7 +352,7 @@ def note_secret(asked: RequestContext) -> NoteSecret:
     """
     settings = asked.context.settings
     try:
-        secret = secret_files.read(settings.audit_key_path)[0]
+        secret, *former = secret_files.read(settings.audit_key_path)
     except (FileNotFoundError, secret_files.SecretFileRefused):
         raise ApiError("not_found", "This control has no key of the log.") from None
-    return NoteSecret(INTERNATIONAL, secret, settings.crypto.suite)
+    return NoteSecret(INTERNATIONAL, secret, settings.crypto.suite, former)

@@ -45,7 +45,20 @@ def note(
         action: of `core.tenancy.ACTIONS`, or what people do about themselves, as `login`.
         detail: what it is now; never a secret.
     """
-    row = {
+    row = event(author, action, tenant, target, detail)
+    connection.execute(insert(audit_events).values(**row))
+    pending.add_event(connection, row)
+
+
+def event(
+    author: Author,
+    action: str,
+    tenant: str,
+    target: str,
+    detail: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """A change as a row of `audit_events`; see `note`."""
+    return {
         "id": secrets.new_id("evt"),
         "at_ms": time.time_ns() // 1_000_000,
         "actor": author.id,
@@ -55,8 +68,6 @@ def note(
         "detail": msgspec.json.encode(detail or {}).decode(),
         "address": author.address[:ADDRESS_CHARACTERS_MAX],
     }
-    connection.execute(insert(audit_events).values(**row))
-    pending.add_event(connection, row)
 
 
 def latest(connection: Connection, action: str) -> dict[str, object] | None:

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from sqlalchemy import Engine
 
-from tokenschain.control.audit import cosigning, log
+from tokenschain.control.audit import cosigning, log, log_keys
 from tokenschain.core.audit import merkle
 from tokenschain.infra.database.engine import reading
 from tokenschain.infra.security.note_keys import NoteSecret
@@ -60,10 +60,14 @@ def write(
         read = log.subtrees(connection, suite.digest)
         proof = merkle.inclusion_proof(suite.digest, until - 1, size, read)
         cosigned = cosigning.latest_cosigned(connection, stated.origin)
+        key = log_keys.public_key(connection, secret, stated.origin)
+        hand_overs = log_keys.hand_overs(connection, -1, size)
     found = Exported(stated.origin, first, until, size)
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, "bundle.json", json.dumps({"v": VERSION, **found._asdict()}).encode())
-        _add(tar, "key", secret.public_key(stated.origin).encode() + b"\n")
+        _add(tar, "key", key.encode() + b"\n")
+        for number, one in enumerate(hand_overs):
+            _add(tar, f"hand-overs/{number}", one.encode())
         _add(tar, "checkpoint", note.encode())
         _add(tar, "proof", "".join(f"{one.hex()}\n" for one in proof).encode())
         if cosigned is not None and first == 0 and log.checkpoint_of(cosigned).size <= until:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from tokenschain.control.audit import log
+from tokenschain.control.audit import log, log_keys
 from tokenschain.core.audit import merkle, segment, witnessing
 from tokenschain.core.audit.checkpoint import NoteKey
 from tokenschain.core.audit.witnessing import CosigningRequest
@@ -137,27 +137,35 @@ class CosigningJob:
         return is_news
 
     async def _cosign(self, witness: WitnessAddress) -> None:
-        found = await asyncio.to_thread(self._latest, witness.key)
-        if found is None:
-            return
-        old = found.known
+        notes, known = await asyncio.to_thread(self._due, witness.key)
+        for one in notes:
+            known = await self._cosign_one(witness, one, known, is_last=one is notes[-1])
+
+    async def _cosign_one(
+        self, witness: WitnessAddress, note: str, known: int, *, is_last: bool
+    ) -> int:
+        """Have a note cosigned; returns the size that the witness has cosigned then."""
+        found = _Asked(note, log.checkpoint_of(note).size, known, witness.key.name)
+        old = known
         for _ in range(2):
             proof = await asyncio.to_thread(self._proof, old, found.size)
             asked = CosigningRequest(old, proof, found.note)
             status, said = await self._post(witness, witnessing.encode(asked))
             if status == 200:
                 await asyncio.to_thread(self._keep, found, witness.key, said)
-                return
+                return found.size
             if status != 409:
                 break
             if not said.strip().isdecimal():
                 raise _Failed("409 without a size")
+            if not is_last and int(said) >= found.size:
+                return int(said)  # it knows of that hand-over
             old = self._go_on(found, old, int(said))
         if status == 422:
             raise _Contradiction("the log does not begin as the one that it cosigned")
         raise _Failed(f"HTTP {status} {said.strip()[:200]}")
 
-    def _go_on(self, found: _Latest, old: int, size: int) -> int:
+    def _go_on(self, found: _Asked, old: int, size: int) -> int:
         """From where a witness is, to go on from there."""
         if size > found.size:
             raise _Contradiction(
@@ -185,20 +193,23 @@ class CosigningJob:
             raise _Failed(f"{type(error).__name__} {error}".strip()) from error
         return reply.status, answer.decode("utf-8", "replace")
 
-    def _latest(self, key: NoteKey) -> _Latest | None:
+    def _due(self, key: NoteKey) -> tuple[list[str], int]:
+        """The hand-overs that a witness may not know and the latest checkpoint, and what it
+        cosigned last as the log has it."""
         with reading(self._engine) as connection:
             note = log.latest_checkpoint(connection)
             if note is None:
-                return None
+                return [], 0
             known = _known(connection, witnessing.origin_of(note), key)
-        return _Latest(note, log.checkpoint_of(note).size, known, key.name)
+            size = log.checkpoint_of(note).size
+            return [*log_keys.hand_overs(connection, known, size - 1), note], known
 
     def _proof(self, old: int, new: int) -> list[bytes]:
         with reading(self._engine) as connection:
             read = log.subtrees(connection, self._suite.digest)
             return merkle.consistency_proof(self._suite.digest, old, new, read)
 
-    def _keep(self, found: _Latest, key: NoteKey, said: str) -> None:
+    def _keep(self, found: _Asked, key: NoteKey, said: str) -> None:
         lines = [line for line in said.split("\n") if line]
         right = [line for line in lines if witnessing.cosigned_at(found.note, [line], key)]
         if not right:
@@ -207,7 +218,7 @@ class CosigningJob:
             keep(connection, found.note, found.size, right[0])
 
 
-class _Latest(NamedTuple):
+class _Asked(NamedTuple):
     note: str
     size: int
     known: int

@@ -14,19 +14,22 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from tokenschain.control.audit import pending
-from tokenschain.core.audit import checkpoint, merkle, records, segment
+from tokenschain.control.audit import admin_log, log_keys, pending
+from tokenschain.core.audit import checkpoint, key_chain, merkle, records, segment
 from tokenschain.core.audit.checkpoint import Checkpoint
+from tokenschain.core.audit.key_chain import HandOver
 from tokenschain.core.audit.merkle import Digest, Subtrees
 from tokenschain.core.audit.segment import Header, Position
 from tokenschain.core.log_events import Reporter
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.audit_tables import (
     audit_checkpoints,
+    audit_keys,
     audit_nodes,
     audit_pending,
     audit_segments,
 )
+from tokenschain.infra.database.tables import audit_events
 from tokenschain.infra.security import secret_files, secrets
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import Suite
@@ -86,6 +89,8 @@ class SegmentSealer:
     def seal(self) -> Sealed | None:
         """Seal what waits; None where nothing does, or another control has done so a moment ago.
 
+        The segment in which the log is handed over is the last that the old key signs.
+
         Raises:
             NotSealed: the clock ran back, or the log was sealed with another key or suite.
         """
@@ -93,34 +98,47 @@ class SegmentSealer:
         with db.reading(self._engine) as connection:
             at = self._next_position(connection, now_ms)
             waiting = _waiting(connection, self._suite.digest)
-            if now_ms < at.from_ms:
-                raise NotSealed(
-                    f"the clock is {(at.from_ms - now_ms) / 1e3:.1f} s behind the last segment"
-                )
-            full = len(waiting.lines) >= segment.RECORDS_PER_SEGMENT
-            due_ms = self._interval_ms // 2 if waiting.lines else self._idle_ms
-            if now_ms - at.from_ms < due_ms and at.number and not full:
-                return None
-        signers = self._secret.signers(at.log)
+            key_ids = log_keys.ids_in_force(connection, at.log)
+            is_known = log_keys.is_known(connection)
+        if now_ms < at.from_ms:
+            raise NotSealed(
+                f"the clock is {(at.from_ms - now_ms) / 1e3:.1f} s behind the last segment"
+            )
+        signing = self._signing(at.log, key_ids)
+        event = self._hand_over_event(at, signing, waiting)
+        full = len(waiting.lines) >= segment.RECORDS_PER_SEGMENT
+        due_ms = self._interval_ms // 2 if waiting.lines else self._idle_ms
+        if now_ms - at.from_ms < due_ms and at.number and not full and not event:
+            return None
+        lines = [*waiting.lines, records.of_event(event)] if event else waiting.lines
         header = segment.sealed_header(
-            self._suite.digest, at, [records.split(line)[0] for line in waiting.lines], now_ms,
-            waiting.gateways, self._suite.name, signers[0].key_id.hex(), waiting.sequences,
+            self._suite.digest, at, [records.split(line)[0] for line in lines], now_ms,
+            waiting.gateways, self._suite.name, signing.signer(at.log).key_id.hex(),
+            waiting.sequences,
         )  # fmt: skip
         data = segment.encode(header)
-        compressed = zlib.compress(b"\n".join(waiting.lines), COMPRESSION)
+        compressed = zlib.compress(b"\n".join(lines), COMPRESSION)
         try:
             with self._engine.begin() as connection:
                 connection.execute(
                     insert(audit_segments).values(
                         number=header.number,
                         header=data,
-                        records=compressed if waiting.lines else None,
+                        records=compressed if lines else None,
                         calls_from_ms=waiting.calls_from_ms,
                         calls_until_ms=waiting.calls_until_ms,
                     )
                 )
+                if not is_known:
+                    first = {"size": 0, "key": signing.public_key(at.log), "note": None}
+                    connection.execute(insert(audit_keys).values(**first))
                 root = self._grow(connection, header.number, data)
-                note = checkpoint.signed(Checkpoint(at.log, header.number + 1, root), *signers)
+                stated = Checkpoint(at.log, header.number + 1, root)
+                if event:
+                    connection.execute(insert(audit_events).values(**event))
+                    note = self._handed_over(connection, stated, signing)
+                else:
+                    note = checkpoint.signed(stated, *signing.signers(at.log))
                 _keep_checkpoint(connection, header, note)
                 _forget(connection, waiting.ids)
         except IntegrityError:
@@ -133,15 +151,46 @@ class SegmentSealer:
             name = "tokenschain.audit/" + secrets.new_id("log")
             return _NO_ORIGIN._replace(log=name, from_ms=now_ms)
         header = _to_header(found)
-        # The same secret signs by each suite, so that a platform can be moved to another.
-        known = self._secret.owns(header.log, bytes.fromhex(header.key_id))
-        if header.suite != self._suite.name or not known:
-            key_id = self._secret.signer(header.log).key_id.hex()
-            raise NotSealed(
-                f"the log was sealed with the key {header.key_id} of the suite {header.suite}; "
-                f"here is {key_id} of {self._suite.name}: give this control the same key file"
-            )
+        if header.suite != self._suite.name:
+            raise NotSealed(f"the log's suite is {header.suite}, and here it is {self._suite.name}")
         return segment.next_position(self._suite.digest, header, found)
+
+    def _signing(self, origin: str, key_ids: frozenset[bytes]) -> NoteSecret:
+        """What the next checkpoint is signed with: another one than shall sign those after it where
+        the secret or the suite has changed."""
+        signing = self._secret.signing_with(origin, key_ids) if key_ids else self._secret
+        if signing is None:
+            known = " ".join(sorted(one.hex() for one in key_ids))
+            here = self._secret.signer(origin).key_id.hex()
+            raise NotSealed(
+                f"the log is signed with the key {known}, and here is {here}: give this control "
+                "the same key file"
+            )
+        return signing
+
+    def _hand_over_event(
+        self, at: Position, signing: NoteSecret, waiting: _Waiting
+    ) -> dict[str, object]:
+        """The record that the log is handed over; none where it goes on as it is."""
+        if signing is self._secret or len(waiting.lines) >= segment.RECORDS_MAX:
+            return {}
+        keys = {"old": signing.public_key(at.log), "new": self._secret.public_key(at.log)}
+        target = self._secret.signer(at.log).key_id.hex()
+        detail = {name: key.split() for name, key in keys.items()} | {"size": at.number + 1}
+        return admin_log.event(admin_log.SYSTEM, key_chain.ACTION, "", target, detail)
+
+    def _handed_over(self, connection: Connection, stated: Checkpoint, signing: NoteSecret) -> str:
+        origin = stated.origin
+        key = self._secret.public_key(origin)
+        found = HandOver(stated, tuple(signing.public_key(origin).split()), tuple(key.split()))
+        signers = {
+            one.key_id: one
+            for secret in (signing, self._secret)
+            for one in secret.signers(origin)
+        }  # fmt: skip
+        note = key_chain.signed(found, *signers.values())
+        connection.execute(insert(audit_keys).values(size=stated.size, key=key, note=note))
+        return note
 
     def _grow(self, connection: Connection, number: int, header: bytes) -> bytes:
         """Enter a header as a leaf; returns the new root."""
@@ -348,11 +397,10 @@ class SealingJob:
     ) -> None:
         """
         Args:
-            make: a key file that cannot be read keeps no control from starting: it is tried again.
-                None: nothing is to be sealed.
+            make: asked each time, since the key file may have changed; one that cannot be read
+                keeps no control from starting. None: nothing is to be sealed.
         """
         self._make = make
-        self._sealer: SegmentSealer | None = None
         self._interval_s = interval_s
         self._report = report
         self._stopped = ""
@@ -366,11 +414,10 @@ class SealingJob:
     def seal_waiting(self) -> bool:
         """Seal all that waits; false where nothing is to be sealed."""
         try:
-            if self._sealer is None:
-                self._sealer = self._make()
-                if self._sealer is None:
-                    return False
-            while (sealed := self._sealer.seal()) is not None and sealed.is_full:
+            sealer = self._make()
+            if sealer is None:
+                return False
+            while (sealed := sealer.seal()) is not None and sealed.is_full:
                 pass
         except (NotSealed, LookupError, OSError, ValueError, SQLAlchemyError) as error:
             self._say(db.first_line(error) if isinstance(error, SQLAlchemyError) else str(error))

@@ -7,9 +7,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from tokenschain.core.audit import checkpoint, witnessing
-from tokenschain.core.audit.checkpoint import Checkpoint, NoteKey
+from tokenschain.core.audit import checkpoint, key_chain, witnessing
+from tokenschain.core.audit.checkpoint import BadCheckpoint, Checkpoint, NoteKey
 from tokenschain.core.audit.witnessing import NotCosigned
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.note_keys import NoteSecret, note_key
@@ -37,22 +38,36 @@ def create(folder: Path, name: str) -> None:
     _write(folder / _NAME, name)
 
 
-def follow(suite: Suite, folder: Path, key: str) -> None:
+def follow(suite: Suite, folder: Path, key: str, *, replaced: bool = False) -> None:
     """Have a witness cosign a log from now on.
 
+    Args:
+        key: the log's public key; two of the suite `dual`, which then both have to sign.
+        replaced: it cosigns the log already, with another key: this one takes its place by the
+            word of who administers the witness, and what it cosigned stays.
+
     Raises:
-        WitnessRefused: it does already, or this is no log's key.
+        WitnessRefused: it does already, or does not, or this is no log's key.
     """
     try:
-        found = note_key(key)
+        found = _keys(key)
     except ValueError as error:
         raise WitnessRefused(str(error)) from None
-    place = _place(suite, folder, found.name)
-    if place.exists():
-        raise WitnessRefused(f"{found.name} is followed already")
-    place.mkdir(mode=0o700)
-    _write(place / "note", "")
+    name = found[0].name
+    place = _place(suite, folder, name)
+    if place.exists() is not replaced:
+        raise WitnessRefused(f"{name} is " + ("not followed" if replaced else "followed already"))
+    if not replaced:
+        place.mkdir(mode=0o700)
+        _write(place / "note", "")
     _write(place / "key", key.strip() + "\n")
+
+
+class _FollowedLog(NamedTuple):
+    keys: list[NoteKey]
+    place: Path
+    note: str
+    """That was cosigned last, or nothing."""
 
 
 class Witness:
@@ -74,9 +89,9 @@ class Witness:
             self._secret = NoteSecret(suite, secret_files.read(folder / _KEY)[0])
             self._logs = {}
             for place in sorted((folder / _LOGS).iterdir()):
-                key = note_key((place / "key").read_text("utf-8"))
+                keys = _keys((place / "key").read_text("utf-8"))
                 note = (place / "note").read_text("utf-8")
-                self._logs[key.name] = (key, place, note)
+                self._logs[keys[0].name] = _FollowedLog(keys, place, note)
         except (OSError, ValueError, secret_files.SecretFileRefused) as error:
             raise WitnessRefused(
                 f"{error}: without all that it cosigned, a witness must not go on"
@@ -88,7 +103,7 @@ class Witness:
 
     def notes(self) -> list[str]:
         """The last cosigned checkpoint of each log: what verifiers compare a log with."""
-        return [note for _, _, note in self._logs.values() if note]
+        return [one.note for one in self._logs.values() if one.note]
 
     def add_checkpoint(self, body: bytes) -> str:
         """Cosign a checkpoint; returns the line.
@@ -101,19 +116,44 @@ class Witness:
         found = self._logs.get(witnessing.origin_of(asked.note))
         if found is None:
             raise NotCosigned(404, "no log that this witness follows\n")
-        key, place, note = found
-        stated = witnessing.accepted(self._suite.digest, asked, key, _stated(note, key))
-        text = checkpoint.signed_by(asked.note, key)
+        stated = witnessing.accepted(self._suite.digest, asked, found.keys, _stated(found.note))
+        keys = found.keys
+        if (handed := _handed_over(asked.note)) is not None:
+            # First: with both, a hand-over that is asked for again is signed as it has to be.
+            keys = handed
+            _write(found.place / "key", " ".join(key_chain.new_keys(asked.note)) + "\n")
+        text = checkpoint.signed_by(asked.note, [*found.keys, *keys])
         signer = self._secret.cosigner(self.name)
         line = witnessing.cosignature(text, signer, int(self._clock()))
-        cosigned = text + line
-        _write(place / "note", cosigned)
-        self._logs[stated.origin] = (key, place, cosigned)
+        _write(found.place / "note", text + line)
+        self._logs[stated.origin] = _FollowedLog(keys, found.place, text + line)
         return line
 
 
-def _stated(note: str, key: NoteKey) -> Checkpoint | None:
-    return checkpoint.opened(note, [key]) if note else None
+def _handed_over(note: str) -> list[NoteKey] | None:
+    """The keys that a hand-over names and that have signed it; None where a note is none."""
+    try:
+        new = key_chain.new_keys(note)
+        if not new:
+            return None
+        keys = _keys(" ".join(new))
+        if checkpoint.opened(note, keys).origin != keys[0].name:
+            raise BadCheckpoint("the new key is of another log")
+    except (BadCheckpoint, ValueError) as error:
+        raise NotCosigned(403, f"{error}\n") from None
+    return keys
+
+
+def _keys(text: str) -> list[NoteKey]:
+    found = [note_key(line) for line in text.split()] or [note_key("")]
+    if len({one.name for one in found}) > 1:
+        raise ValueError("keys of several logs")
+    return found
+
+
+def _stated(note: str) -> Checkpoint | None:
+    """What was cosigned last; it was checked then."""
+    return checkpoint.opened(note, []) if note else None
 
 
 def _place(suite: Suite, folder: Path, origin: str) -> Path:

@@ -101,13 +101,18 @@ def opened_text(note: str, keys: Sequence[NoteKey]) -> str:
     return body
 
 
-def signed_by(note: str, key: NoteKey) -> str:
-    """A note with the signatures of this key alone, so that nothing else is carried on."""
+def signed_by(note: str, keys: Sequence[NoteKey]) -> str:
+    """A note with the signatures of these keys alone, so that nothing else is carried on."""
     body, _, lines = note.rpartition("\n\n")
-    own = [
-        line for line in lines[:-1].split("\n") if _signature(line)[:2] == (key.name, key.key_id)
-    ]
+    wanted = {(key.name, key.key_id) for key in keys}
+    own = [line for line in lines[:-1].split("\n") if _signature(line)[:2] in wanted]
     return f"{body}\n\n" + "".join(f"{line}\n" for line in own)
+
+
+def signers_of(note: str, name: str) -> frozenset[bytes]:
+    """The keys under this name that a note has lines of; whether they are right is not asked."""
+    signatures = map(_signature, note.rpartition("\n\n")[2][:-1].split("\n"))
+    return frozenset(key_id for by, key_id, _ in signatures if by == name)
 
 
 def _signature(line: str) -> tuple[str, bytes, bytes]:

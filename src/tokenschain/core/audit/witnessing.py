@@ -67,7 +67,7 @@ def origin_of(note: str) -> str:
 
 
 def accepted(
-    digest: Digest, asked: CosigningRequest, key: NoteKey, before: Checkpoint | None
+    digest: Digest, asked: CosigningRequest, keys: Sequence[NoteKey], before: Checkpoint | None
 ) -> Checkpoint:
     """The checkpoint of a request, where it goes on from the one that was cosigned before.
 
@@ -75,7 +75,7 @@ def accepted(
         NotCosigned: it does not, or is not signed by the log.
     """
     try:
-        stated = checkpoint.opened(asked.note, [key])
+        stated = checkpoint.opened(asked.note, keys)
     except BadCheckpoint as error:
         raise NotCosigned(403, f"{error}\n") from None
     if asked.old_size > stated.size:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tokenschain.infra.database.audit_tables import audit_nodes, audit_segments
+from tokenschain.infra.database.audit_tables import audit_keys, audit_nodes, audit_segments
 
 OWNER = "tokenschain_audit"
 """Nobody logs in as this role."""
-SEALED = (audit_segments, audit_nodes)
+SEALED = (audit_segments, audit_nodes, audit_keys)
 """What is only ever added to."""
 
 

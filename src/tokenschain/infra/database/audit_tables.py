@@ -68,3 +68,14 @@ audit_checkpoints = Table(
     Column("note", Text, nullable=False),
 )
 """Signed checkpoints: the latest, and the last of each hour."""
+
+audit_keys = Table(
+    "audit_keys",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", Text, nullable=False),
+    Column(
+        "note", Text
+    ),  # the hand-over, signed by the key before and by this one; null: the first
+)
+"""Public keys of the log: each signs the checkpoints that are larger than its size."""

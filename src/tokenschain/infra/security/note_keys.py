@@ -33,15 +33,23 @@ class _Pair(NamedTuple):
 class NoteSecret:
     """What a secret signs with; the same secret gives the same keys."""
 
-    def __init__(self, suite: Suite, secret: str, signatures: str = INTERNATIONAL.name) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        secret: str,
+        signatures: str = INTERNATIONAL.name,
+        former: Sequence[str] = (),
+    ) -> None:
         """
         Args:
             suite: makes the Ed25519 key of the secret.
             signatures: `international` signs with Ed25519, `gm` with SM2, `dual` with both.
+            former: secrets that signed before, for who hands the log over.
         """
         self._suite = suite
         self._secret = secret
         self._signatures = signatures
+        self._former = tuple(former)
         self._pairs: dict[bytes, _Pair] = {}
 
     def signers(self, name: str) -> list[NoteSigner]:
@@ -64,15 +72,21 @@ class NoteSecret:
         """A witness' public key as such a line."""
         return self._line(name, self._witness_kind())
 
-    def owns(self, name: str, key_id: bytes) -> bool:
-        """Whether it signs under this name with such a key, now or by another suite."""
-        for kind in (_ED25519, _SM2):
+    def signing_with(self, name: str, key_ids: frozenset[bytes]) -> NoteSecret | None:
+        """What signs under this name with exactly these keys: itself, or what it was by another
+        suite or with a former secret; None where it never did."""
+        found = (
+            NoteSecret(self._suite, secret, signatures)
+            for secret in (self._secret, *self._former)
+            for signatures in (INTERNATIONAL.name, GM.name, DUAL)
+        )
+        for one in (self, *found):
             try:
-                if self._signer(name, kind).key_id == key_id:
-                    return True
+                if {signer.key_id for signer in one.signers(name)} == key_ids:
+                    return one
             except Sm2Missing:
                 continue
-        return False
+        return None
 
     def _log_kinds(self) -> Sequence[bytes]:
         return {GM.name: (_SM2,), DUAL: (_ED25519, _SM2)}.get(self._signatures, (_ED25519,))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
-from tokenschain.control.audit import cosigning, log, reconciliation, search
+from tokenschain.control.audit import cosigning, log, log_keys, reconciliation, search
 from tokenschain.control.compliance.evidence import screening
 from tokenschain.control.compliance.evidence.finding import (
     KEPT_DAYS_MIN,
@@ -22,7 +22,7 @@ from tokenschain.infra.database.tables import ledger, rejected_records
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.note_keys import NoteSecret, note_key
 from tokenschain.infra.security.sm2 import Sm2Missing
-from tokenschain.infra.security.suite import GM, INTERNATIONAL
+from tokenschain.infra.security.suite import INTERNATIONAL
 
 SEALED_WITHIN_S = 180.0
 """An idle log is sealed each minute; one that was not for so long has stopped."""
@@ -85,7 +85,7 @@ def audit_verifies(facts: PlatformFacts) -> QueryResult:
         [
             *gaps_if(wrong is not None, "audit_segment_wrong", segment=wrong or 0),
             *gaps_if(not rooted, "audit_root_wrong", size=stated.size),
-            *gaps_if(not _signed(facts.settings, note, stated.origin), "audit_signature_wrong"),
+            *gaps_if(not _signed(db, facts.settings, note, stated.origin), "audit_signature_wrong"),
         ],
     )
 
@@ -103,20 +103,18 @@ def _first_wrong(digest: Digest, found: Sequence[log.Segment]) -> int | None:
     return None
 
 
-def _signed(settings: Settings, note: str, origin: str) -> bool:
-    """Whether the log's key has signed it, by the suite in force or, after a change, the last."""
+def _signed(db: Connection, settings: Settings, note: str, origin: str) -> bool:
+    """Whether a checkpoint is signed with the key in force, and that is made of the key file."""
     try:
-        secret = secret_files.read(settings.audit_key_path)[0]
-    except (OSError, secret_files.SecretFileRefused):
+        secret, *former = secret_files.read(settings.audit_key_path)
+        signs = NoteSecret(INTERNATIONAL, secret, settings.crypto.suite, former)
+        if signs.signing_with(origin, log_keys.ids_in_force(db, origin)) is None:
+            return False
+        keys = log_keys.public_key(db, signs, origin).split()
+        checkpoint.opened(note, [note_key(line) for line in keys])
+    except (OSError, secret_files.SecretFileRefused, ValueError, Sm2Missing):
         return False
-    for suite in (settings.crypto.suite, INTERNATIONAL.name, GM.name):
-        try:
-            lines = NoteSecret(INTERNATIONAL, secret, suite).public_key(origin).split()
-            checkpoint.opened(note, [note_key(line) for line in lines])
-        except (ValueError, Sm2Missing):
-            continue
-        return True
-    return False
+    return True
 
 
 def witness_cosigns(facts: PlatformFacts) -> QueryResult:
