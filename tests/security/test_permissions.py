@@ -275,6 +275,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "moderation-policies": {"state": "shadow"},
     "filings": {"number": "1", "models": ["m"], "source": "notice"},
     "label-rules": {"explicit": "end"},
+    "data-classes": {"cache": "none"},
 }
 KEY = {"tenant": "acme", "project": "p1"}
 TARGET = {"tenant": "acme", "kind": "webhook", "name": "n", "address": "https://b.example"}

@@ -547,6 +547,7 @@ class Intruder:
             "moderation-policies": {"state": "shadow"},
             "filings": {"number": "1", "models": ["m"], "source": "notice"},
             "label-rules": {"explicit": "end"},
+            "data-classes": {"cache": "none"},
         }  # fmt: skip
         whose = pick(["acme", "acme", "beta", ""])
         for path, spec in specs.items():

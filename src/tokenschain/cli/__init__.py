@@ -103,6 +103,7 @@ GROUPS: dict[str, typer.Typer] = {
     "moderation-policies": typer.Typer(help="Moderation: what is screened, and what follows."),
     "moderation": moderation.moderation,
     "filings": filings.filings,
+    "data-classes": typer.Typer(help="Data classes: where data goes, and what is cached of it."),
     "incidents": typer.Typer(help="Incidents: open, report, end; reports that are pre-filled."),
     "subject-requests": typer.Typer(help="Requests of end users: access, copy, deletion."),
     "label": label.label,

@@ -67,6 +67,7 @@ _RESOURCES = {"upstreams": "upstreams", "credentials": "upstream-credentials", "
               "cache-rules": "cache-rules",
               "moderation-policies": "moderation-policies",
               "filings": "filings",
+              "data-classes": "data-classes",
               "label-rules": "label-rules"}  # fmt: skip
 """Kinds of resources of the configuration by path, and their groups of commands."""
 

@@ -228,6 +228,9 @@ class CallRecord(msgspec.Struct, array_like=True, gc=False):
     subject: str = ""
     """The end user that the caller names, as a keyed hash; only of calls whose data went abroad, or
     where nobody knows."""
+    data_class: str = ""
+    """The data classes that held for it, with `+` between: of its tenant, project and key, and of
+    what moderation found."""
 
 
 # --- bounds ----------------------------------------------------------------------------------
@@ -278,6 +281,7 @@ CHARACTERS_MAX: Mapping[str, int] = {
     "moderation_detail": 200,
     "filing": 100,
     "subject": 32,
+    "data_class": 200,
 }
 """How long the texts of a record may be: the columns of the ledger are made from it, and both ends
 of the journal keep to it."""

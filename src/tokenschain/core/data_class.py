@@ -8,8 +8,10 @@ Classes of an operator's own have no place in the order: each holds beside the h
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
-GRADES = ("general", "personal", "sensitive", "important", "core")
+Grade = Literal["general", "personal", "sensitive", "important", "core"]
+GRADES: tuple[Grade, ...] = ("general", "personal", "sensitive", "important", "core")
 """From the lowest to the highest."""
 
 
@@ -18,6 +20,13 @@ def in_force(names: Iterable[str]) -> frozenset[str]:
     names = frozenset(names)
     grade = max(names.intersection(GRADES), key=GRADES.index, default=None)
     return names.difference(GRADES) | ({grade} if grade is not None else frozenset())
+
+
+def is_raised(before: str, after: str) -> bool:
+    """Whether one class, or none, is replaced by one that is as high or higher."""
+    return before in ("", after) or (
+        before in GRADES and after in GRADES and GRADES.index(before) <= GRADES.index(after)
+    )
 
 
 def may_be_kept(names: Iterable[str]) -> bool:

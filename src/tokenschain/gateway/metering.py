@@ -18,6 +18,7 @@ from tokenschain.core.cache.store import CacheEntry
 from tokenschain.core.call import NOT_CACHED, Attempt, Call, CallRequest, Screening
 from tokenschain.core.call_record import (
     AMOUNT_MAX,
+    CHARACTERS_MAX,
     MODEL_CHARACTERS_MAX,
     WORD_CHARACTERS_MAX,
     AttemptRecord,
@@ -150,6 +151,10 @@ class JournalMetering:
     def _keep(self, call: Call, record: CallRecord) -> CallRecord:
         """Append a record and count it."""
         if call.caller is not None:
+            caller = call.caller if call.screening is None else call.screening.caller
+            if caller.data_class:
+                width = CHARACTERS_MAX["data_class"]
+                record.data_class = call_record.fitting(caller.data_class, width)
             try:
                 record = self._append(record)
                 if _RECEIPT in call.request.headers:

@@ -121,6 +121,10 @@ _SPECS: dict[Kind, st.SearchStrategy[dict[str, Any]]] = {
                   "kind": _often("registration", "algorithm", seldom=("other",)),
                   "ended_on": _often("2027-01-01", seldom=("2020-01-01",))},
     ),
+    Kind.DATA_CLASS: _some({
+        "sovereignty": _often("domestic-only", "none", seldom=("zone:moon", None)),
+        "cache": _often("exact", "none", seldom=("some",)),
+    }),
     Kind.LABEL_RULES: _some({
         "explicit": _often("end", "none", seldom=("middle", None)),
         "text_zh": _often("AI 生成", seldom=("谢谢", "AI\n生成")),
@@ -147,6 +151,7 @@ _NAMES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.CACHE_RULES: _often("default"),
     Kind.MODERATION_POLICY: _often("strict", "all", seldom=("Not One",)),
     Kind.FILING: _often("first", "second", seldom=("Not One",)),
+    Kind.DATA_CLASS: _often("core", "L3", seldom=("not one",)),
     Kind.LABEL_RULES: _often("default", seldom=("other",)),
 }
 

@@ -76,6 +76,7 @@ PATHS: dict[Kind, str] = {
     Kind.CACHE_RULES: "cache-rules",
     Kind.MODERATION_POLICY: "moderation-policies",
     Kind.FILING: "filings",
+    Kind.DATA_CLASS: "data-classes",
     Kind.LABEL_RULES: "label-rules",
 }
 _WORDS: dict[Kind, tuple[str, str]] = {
@@ -87,6 +88,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.CACHE_RULES: ("cache rules", "cache rules"),
     Kind.MODERATION_POLICY: ("a moderation policy", "moderation policies"),
     Kind.FILING: ("a filing", "filings and registrations of models"),
+    Kind.DATA_CLASS: ("a data class", "data classes"),
     Kind.LABEL_RULES: ("label rules", "label rules"),
 }
 Tenant = Annotated[str, Query(max_length=64, pattern=r"^[\w.@-]*$")]
@@ -159,6 +161,12 @@ class FilingBody(NewSpec):
     }
 
 
+class DataClassBody(NewSpec):
+    """What a data class is to be."""
+
+    example: ClassVar[Example] = {"spec": {"sovereignty": "domestic-only", "cache": "exact"}}
+
+
 class LabelRulesBody(NewSpec):
     """What label rules are to be."""
 
@@ -174,6 +182,7 @@ _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.CACHE_RULES: CacheRulesBody,
     Kind.MODERATION_POLICY: ModerationPolicyBody,
     Kind.FILING: FilingBody,
+    Kind.DATA_CLASS: DataClassBody,
     Kind.LABEL_RULES: LabelRulesBody,
 }
 

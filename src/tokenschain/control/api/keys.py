@@ -167,7 +167,7 @@ def create_key(asked: Creating, wanted: NewKey) -> IssuedKey:
     where = place_of(asked, wanted.tenant, wanted.project, wanted.environment)
     asked.need_for(wanted.models, wanted.tenant, **where)
     check_place(asked, wanted.tenant, where)
-    _check_class(asked, wanted.data_class)
+    check_class(asked, wanted.tenant, wanted.data_class)
     _check_fields(asked, "POST /keys", wanted)
     fields = wanted.model_dump(exclude={"disconnect"})
     key_id, key = api_keys.create_key(
@@ -218,15 +218,19 @@ def check_place(asked: RequestContext, tenant: str, where: dict[str, str]) -> No
         ownership.check_fields(asked, "POST /keys", ownership.NEW_TENANT)
 
 
-def _check_class(asked: RequestContext, data_class: str) -> None:
-    """A class that no zones are set for would protect nothing."""
-    if (
-        data_class
-        and f"class/{data_class}" not in asked.context.publisher.snapshot.routing.residency
-    ):
+def check_class(asked: RequestContext, tenant: str, data_class: str) -> None:
+    """A class that nothing is said of would protect nothing.
+
+    Raises:
+        ApiError: `invalid_value`.
+    """
+    scopes = (f"class/{data_class}", f"tenant/{tenant}/class/{data_class}")
+    known = asked.context.publisher.snapshot.routing.residency
+    if data_class and known.keys().isdisjoint(scopes):
         raise ApiError(
             "invalid_value",
-            f"No zones are set for `class/{data_class}` in `routing.residency`.",
+            f"There is no data class `{data_class}`, and no zones are set for "
+            f"`class/{data_class}` in `routing.residency`.",
             param="data_class",
         )
 

@@ -23,10 +23,12 @@ from tokenschain.control.api.context import (
     check_version,
     tag,
 )
+from tokenschain.control.api.keys import DataClass, check_class
 from tokenschain.control.api.money import Money
 from tokenschain.control.billing import wallets
 from tokenschain.control.identity import organization, ownership
 from tokenschain.control.identity.ownership import Extent, StepUp
+from tokenschain.core import data_class
 from tokenschain.core.errors import ApiError
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.tenancy import PLATFORM
@@ -61,6 +63,8 @@ class NewUnit(RequestBody):
     title: Annotated[str, Field(max_length=200, pattern=ONE_LINE)] = ""
     prepaid: bool = False
     credit: Money = Decimal(0)
+    data_class: DataClass = ""
+    """Of a tenant or project: the class of all of its calls' data, at least."""
 
 
 class UnitChange(RequestBody):
@@ -75,6 +79,9 @@ class UnitChange(RequestBody):
     second_factor_required: bool | None = None
     """Of a tenant: whether its people need a second factor when they sign in with a password. Who
     has none sets it up before anything else. `control.second_factor_required` stays in force."""
+    data_class: DataClass | None = None
+    """Of a tenant or project: the class of all of its calls' data, at least; empty: none. A lower
+    one than before asks who sets it to show again all that signing in takes."""
 
 
 class Unit(AnswerBody):
@@ -94,6 +101,8 @@ class Unit(AnswerBody):
     credit_pico: int
     second_factor_required: bool
     """Of a tenant: demanded of its people."""
+    data_class: str
+    """Of a tenant or project: the class of all of its calls' data, at least."""
     created_at_s: int
     version: int
 
@@ -106,6 +115,8 @@ def create_unit(asked: Creating, wanted: NewUnit) -> Unit:
     name = wanted.tenant if wanted.kind == "tenant" else wanted.name
     if wanted.kind == "environment" and not wanted.project:
         raise ApiError("missing_required_parameter", "Name its project.", param="project")
+    if wanted.data_class:
+        _check_class(asked, wanted.kind, wanted.tenant, wanted.data_class)
     made = organization.create(
         asked.db,
         kind=wanted.kind,
@@ -116,6 +127,7 @@ def create_unit(asked: Creating, wanted: NewUnit) -> Unit:
         title=wanted.title,
         prepaid=wanted.prepaid and wanted.kind == "tenant",
         credit_pico=int(wanted.credit * PICO_PER_UNIT) if wanted.kind == "tenant" else 0,
+        data_class=wanted.data_class,
     )
     wallets.renew(asked.db, wanted.tenant, asked.context.ledger.usd_cny_micro)
     asked.note(wanted.tenant, made["id"], wanted.model_dump(mode="json"))
@@ -139,6 +151,17 @@ def _need_parent(asked: RequestContext, wanted: NewUnit) -> None:
             parent = organization.find(asked.db, "project", wanted.tenant, wanted.project)
             account = "" if parent is None else parent["account"]
             asked.need(wanted.tenant, account=account, project=wanted.project)
+
+
+def _check_class(asked: RequestContext, kind: Kind, tenant: str, name: str) -> None:
+    """
+    Raises:
+        ApiError: such a unit has no class, or there is none of the name.
+    """
+    if kind not in ("tenant", "project"):
+        why = "Tenants and projects have a data class."
+        raise ApiError("invalid_value", why, param="data_class")
+    check_class(asked, tenant, name)
 
 
 @router.get("/units")
@@ -231,6 +254,11 @@ def _values(asked: RequestContext, unit: organization.Row, wanted: UnitChange) -
         if not wanted.second_factor_required:
             asked.need_step_up()
         values["second_factor_required"] = wanted.second_factor_required
+    if wanted.data_class is not None:
+        _check_class(asked, unit["kind"], unit["tenant"], wanted.data_class)
+        if not data_class.is_raised(unit["data_class"], wanted.data_class):
+            asked.need_step_up()
+        values["data_class"] = wanted.data_class
     if wanted.account is not None:
         if unit["kind"] != "project":
             raise ApiError("invalid_value", "Only projects move.", param="account")

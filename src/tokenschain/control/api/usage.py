@@ -215,6 +215,8 @@ class CallRow(AnswerBody):
     """Categories, levels and rules of what moderation found; never a caller's words."""
     filing: str = ""
     """The filing or registration number under which the model answered, where a policy asks."""
+    data_class: str = ""
+    """Data classes that held for it, with `+` between."""
 
 
 class Metering(AnswerBody):

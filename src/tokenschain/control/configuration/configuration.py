@@ -11,6 +11,7 @@ from tokenschain.control.configuration.kinds import (
     SINGLE,
     CacheRulesSpec,
     CredentialSpec,
+    DataClassSpec,
     FilingSpec,
     LabelRulesSpec,
     ModelSpec,
@@ -48,6 +49,7 @@ class Configuration(msgspec.Struct, frozen=True):
     filings: Mapping[str, FilingSpec] = {}
     labels: LabelRulesSpec = LabelRulesSpec()
     tenant_labels: Mapping[str, TenantLabelRulesSpec] = {}
+    data_classes: Mapping[Owned, DataClassSpec] = {}
 
     @property
     def virtual_names(self) -> frozenset[str]:
@@ -80,6 +82,7 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     tenant_cache: dict[str, TenantCacheRulesSpec] = {}
     moderation: dict[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
     filings: dict[str, FilingSpec] = {}
+    data_classes: dict[Owned, DataClassSpec] = {}
     for key in sorted(specs):
         spec, whose = specs[key], Owned(key.tenant, key.name)
         match spec:
@@ -103,6 +106,8 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
                 moderation[whose] = spec
             case FilingSpec():
                 filings[key.name] = spec
+            case DataClassSpec():
+                data_classes[whose] = spec
             case LabelRulesSpec():
                 labels = spec
             case TenantLabelRulesSpec():
@@ -111,7 +116,7 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     upstreams.sort(key=lambda one: (one[0].tenant, one[1].preference))
     return Configuration(
         dict(upstreams), credentials, models, virtual, routing, tenant_routing, cache,
-        tenant_cache, moderation, filings, labels, tenant_labels,
+        tenant_cache, moderation, filings, labels, tenant_labels, data_classes,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from msgspec import Meta, field
 from tokenschain.control.configuration.resources import PROBLEMS_MAX, Kind, Problem, ResourceKey
 from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits, label_rules
 from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
+from tokenschain.core.snapshot.data_classes import DataClassRule
 from tokenschain.core.snapshot.filings import Filing
 from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
@@ -165,7 +166,7 @@ class TenantRoutingSpec(msgspec.Struct, frozen=True, kw_only=True):
 class CacheRulesSpec(CacheRules, frozen=True, kw_only=True):
     """Which responses are cached, for whom and for how long."""
 
-    published_only: ClassVar[tuple[str, ...]] = ("flushed",)
+    published_only: ClassVar[tuple[str, ...]] = ("flushed", "classes")
 
 
 class TenantCacheRulesSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,6 +202,10 @@ class TenantModerationPolicySpec(ModerationPolicy, frozen=True, kw_only=True):
 
 class FilingSpec(Filing, frozen=True, kw_only=True):
     """A filing or registration with an authority, and the models that it is for."""
+
+
+class DataClassSpec(DataClassRule, frozen=True, kw_only=True):
+    """A class of data: where it goes, and what is cached of it."""
 
 
 class LabelChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,7 +255,7 @@ class TenantLabelRulesSpec(LabelChoice, frozen=True, kw_only=True):
 Spec = (
     UpstreamSpec | CredentialSpec | ModelSpec | VirtualModelSpec | RoutingSpec | TenantRoutingSpec
     | CacheRulesSpec | TenantCacheRulesSpec | ModerationPolicySpec | TenantModerationPolicySpec
-    | FilingSpec
+    | FilingSpec | DataClassSpec
     | LabelRulesSpec | TenantLabelRulesSpec
 )  # fmt: skip
 
@@ -263,6 +268,7 @@ _OF_PLATFORM: dict[Kind, type[Spec]] = {
     Kind.CACHE_RULES: CacheRulesSpec,
     Kind.MODERATION_POLICY: ModerationPolicySpec,
     Kind.FILING: FilingSpec,
+    Kind.DATA_CLASS: DataClassSpec,
     Kind.LABEL_RULES: LabelRulesSpec,
 }
 _OF_TENANT: dict[Kind, type[Spec]] = {
@@ -272,6 +278,7 @@ _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.ROUTING: TenantRoutingSpec,
     Kind.CACHE_RULES: TenantCacheRulesSpec,
     Kind.MODERATION_POLICY: TenantModerationPolicySpec,
+    Kind.DATA_CLASS: DataClassSpec,
     Kind.LABEL_RULES: TenantLabelRulesSpec,
 }
 _OLD_NAMES_IN = {
@@ -283,6 +290,7 @@ _SELLING = ("provider", "base_url", "models", "prices", "kinds", "offers")
 _SINGLES = (Kind.ROUTING, Kind.CACHE_RULES, Kind.LABEL_RULES)
 _LOWER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_CLASS = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _MODEL = re.compile(r"[^\s\x00-\x1f\x7f?#%]{1,200}")
 _NAMES: dict[Kind, tuple[re.Pattern[str], str]] = {
     Kind.UPSTREAM: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
@@ -291,6 +299,7 @@ _NAMES: dict[Kind, tuple[re.Pattern[str], str]] = {
     Kind.VIRTUAL_MODEL: (_MODEL, "at most 200 characters without spaces, `?`, `#` and `%`"),
     Kind.MODERATION_POLICY: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
     Kind.FILING: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
+    Kind.DATA_CLASS: (_CLASS, "at most 32 letters, digits, `_` or `-`"),
 }
 
 

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     CACHE_RULES = "cache-rules"
     MODERATION_POLICY = "moderation-policy"
     FILING = "filing"
+    DATA_CLASS = "data-class"
     LABEL_RULES = "label-rules"
 
 

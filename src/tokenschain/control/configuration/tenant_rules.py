@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.kinds import LabelChoice
 from tokenschain.core.snapshot import OwnUpstreams, own_id
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.core.snapshot.data_classes import ClassCache, DataClassRule
 from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import POLICIES
-from tokenschain.core.snapshot.zones import EVERYBODY, Sovereignty, Zone, under
+from tokenschain.core.snapshot.zones import EVERYBODY, Sovereignty, Zone, under, zones_of
 
 T = TypeVar("T")
 
@@ -57,7 +58,16 @@ def residency(given: Configuration, deployment: Sovereignty) -> dict[str, tuple[
                 if allowed is not None:
                     zones = tuple(zone for zone in allowed if zone in zones)  # noqa: PLW2901
             found[name] = zones
+    for (owner, data_class), of_class in given.data_classes.items():
+        scope = f"tenant/{owner}/class/{data_class}" if owner else f"class/{data_class}"
+        left = zones_of(of_class.sovereignty) or get_args(Zone)
+        found[scope] = tuple(zone for zone in found.get(scope, left) if zone in left)
     return found
+
+
+def data_classes(given: Configuration) -> dict[str, DataClassRule]:
+    """What is known of data classes, by name; a tenant's own as `TENANT/NAME`."""
+    return {own_id(*whose): spec for whose, spec in given.data_classes.items()}
 
 
 def cache(given: Configuration) -> CacheRules:
@@ -70,7 +80,12 @@ def cache(given: Configuration) -> CacheRules:
             own.setdefault("*", spec.mode)
         _add(modes, tenant, own)
         _add(rates, tenant, spec.false_hit_rate_max)
-    return CacheRules(**rules | {"mode_overrides": modes, "false_hit_rate_max": rates})
+    classes: dict[str, ClassCache] = {
+        name: rule.cache for name, rule in data_classes(given).items() if rule.cache != "shared"
+    }
+    return CacheRules(
+        **rules | {"mode_overrides": modes, "false_hit_rate_max": rates, "classes": classes}
+    )
 
 
 def moderation(given: Configuration) -> dict[str, ModerationPolicy]:

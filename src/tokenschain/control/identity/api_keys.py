@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -294,15 +294,17 @@ def note_use(connection: Connection, used: dict[str, int]) -> None:
 
 def grants(connection: Connection, since: int = -1) -> Iterable[tuple[bytes, KeyGrant]]:
     """Keys changed after a revision: the SHA-256 of each, and what it may do."""
-    shut = organization.closed(connection)
+    shut, classes = organization.closed(connection), organization.data_classes(connection)
     query = select(api_keys)
     if since >= 0:
         query = query.where(api_keys.c.revision > since)
     for row in connection.execution_options(yield_per=2_000).execute(query):
-        yield digest_of_stored(row.key_hash), _grant(row, shut)
+        yield digest_of_stored(row.key_hash), _grant(row, shut, classes)
 
 
-def _grant(row: Any, shut: dict[tuple[str, str, str], str]) -> KeyGrant:
+def _grant(
+    row: Any, shut: dict[tuple[str, str, str], str], classes: Mapping[tuple[str, str], str]
+) -> KeyGrant:
     suspended = ""
     if shut:
         for kind, name in (
@@ -312,7 +314,8 @@ def _grant(row: Any, shut: dict[tuple[str, str, str], str]) -> KeyGrant:
             ("environment", f"{row.project}/{row.environment}"),
         ):
             suspended = suspended or shut.get((kind, row.tenant, name), "")
-    return KeyGrant(
+    wider = () if not classes else (classes.get((row.tenant, at), "") for at in ("", row.project))
+    grant = KeyGrant(
         key_id=row.id,
         tenant=row.tenant,
         project=row.project,
@@ -330,6 +333,8 @@ def _grant(row: Any, shut: dict[tuple[str, str, str], str]) -> KeyGrant:
         routing_details=row.routing_details,
         suspended=suspended,
     )
+    above = frozenset(filter(None, wider))
+    return grant.of_classes(above) if above else grant
 
 
 def _tuple(text: str | None) -> tuple[str, ...] | None:

@@ -65,6 +65,7 @@ def create(
     title: str = "",
     prepaid: bool = False,
     credit_pico: int = 0,
+    data_class: str = "",
 ) -> Row:
     """Make a unit below one that exists.
 
@@ -97,6 +98,7 @@ def create(
         "prepaid": prepaid,
         "credit_pico": credit_pico,
         "second_factor_required": False,
+        "data_class": data_class,
         "created_at_s": int(time.time()),
         "version": 1,
     }
@@ -149,13 +151,13 @@ def change(connection: Connection, unit: Row, values: Row) -> Row:
 
     Args:
         values: of `title`, `closed_at_s`, `closed_by_platform`, `prepaid`, `credit_pico`,
-            `second_factor_required`, and a project's `account`.
+            `second_factor_required`, `data_class`, and a project's `account`.
     """
     connection.execute(
         update(units).where(units.c.id == unit["id"]).values(**values, version=units.c.version + 1)
     )
     revision = revisions.bump(connection)
-    if "closed_at_s" in values or "account" in values:
+    if not values.keys().isdisjoint(("closed_at_s", "account", "data_class")):
         moved = {"account": values["account"]} if "account" in values else {}
         connection.execute(
             update(api_keys).where(*keys_below(unit)).values(revision=revision, **moved)
@@ -171,6 +173,16 @@ def change(connection: Connection, unit: Row, values: Row) -> Row:
                 .values(**moved)
             )
     return dict(connection.execute(select(units).where(units.c.id == unit["id"])).mappings().one())
+
+
+def data_classes(connection: Connection) -> dict[tuple[str, str], str]:
+    """Data classes that tenants and projects were given, by tenant and project; the project of a
+    tenant itself is empty."""
+    rows = connection.execute(select(units).where(units.c.data_class != "")).mappings()
+    return {
+        (row["tenant"], row["name"] if row["kind"] == "project" else ""): row["data_class"]
+        for row in rows
+    }
 
 
 def closed(connection: Connection) -> dict[tuple[str, str, str], str]:

@@ -38,6 +38,8 @@ class AuditedCall(msgspec.Struct, gc=False):
     charge_pico: int | None
     charge_version: str
     completion_tokens: int
+    data_class: str
+    """See `CallRecord.data_class`."""
     environment: str
     filing: str
     """The number under which the model answered; see `CallRecord.filing`."""
@@ -108,6 +110,7 @@ def of_call(
             record.charge_pico,
             record.charge_version,
             record.completion_tokens,
+            record.data_class,
             record.environment,
             record.filing,
             gateway_label,

@@ -27,7 +27,11 @@ def rules_for(rows: Rules, caller: KeyGrant, models: Iterable[str]) -> dict[str,
     if caller.data_class:
         # A class that is no longer known may go nowhere.
         for name in caller.data_class.split(CLASSES_APART):
-            found[f"class/{name}"] = frozenset(rows.get(f"class/{name}", ()))
+            own = f"tenant/{caller.tenant}/class/{name}"
+            if own in rows:
+                found[own] = frozenset(rows[own])
+            if own not in rows or f"class/{name}" in rows:
+                found[f"class/{name}"] = frozenset(rows.get(f"class/{name}", ()))
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from tokenschain.core.snapshot.data_classes import ClassCache, names_in, strictest_cache
 from tokenschain.core.snapshot.routing_policy import RuleScope, narrowest
 
 FALSE_HIT_RATE_MAX = 0.01
@@ -98,6 +99,16 @@ class CacheRules(msgspec.Struct, frozen=True):
     ] = 0.0
     flushed: dict[str, float] = {}
     """What was stored until then is no longer given: Unix times by `flush_name`."""
+
+    classes: dict[str, ClassCache] = {}
+    """What is kept of those data classes that are not kept as others."""
+
+    def of_classes(self, tenant: str, joined: str) -> ClassCache:
+        """What may be kept of a call of classes, as its key's grant has them."""
+        given = self.classes
+        names = names_in(joined)
+        keys = (key for name in names for key in (name, f"{tenant}/{name}"))
+        return strictest_cache(given[key] for key in keys if key in given)
 
     @property
     def compares_meanings(self) -> bool:

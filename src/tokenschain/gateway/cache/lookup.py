@@ -303,6 +303,12 @@ class ResponseCache:
             return "off"
         if not directives.look and not directives.store:
             return "asked"
+        if caller.data_class and rules.classes:
+            kept = rules.of_classes(caller.tenant, caller.data_class)
+            if kept == "none":
+                return "data_class"
+            if kept == "exact":
+                mode = "exact"
         user = _user_of(parsed, caller) if rules.scope == "user" else ""
         if parsed.api in (Api.CHAT, Api.COMPLETIONS):
             temperature = parsed.fields.get("temperature")

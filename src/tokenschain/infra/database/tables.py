@@ -175,6 +175,7 @@ ledger = Table(
     Column("requests", BigInteger, nullable=False, server_default=text("1")),
     _text("moderation_detail", server_default=""),
     _text("filing", server_default=""),
+    _text("data_class", server_default=""),
     PrimaryKeyConstraint("event_id", "started_ms"),
     Index("ledger_by_tenant_and_time", "tenant", "started_ms", "event_id"),
     Index("ledger_by_key_and_time", "key_id", "started_ms", "event_id"),
@@ -330,6 +331,7 @@ organization_units = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("closed_by_platform", Boolean, nullable=False, server_default=false()),
     Column("second_factor_required", Boolean, nullable=False, server_default=false()),
+    Column("data_class", String(32), nullable=False, server_default=""),
     UniqueConstraint("tenant", "kind", "project", "name"),
 )
 """The organisation: a project's name is unique in its tenant, an environment's in its project."""
