@@ -57,7 +57,7 @@ test: $(VENV)/dev tests/clients/node_modules $(MODEL_CACHE)/models/smollm2-135m-
 cluster: $(VENV)/dev $(MODEL_CACHE)/models/smollm2-135m-instruct.gguf  ## Start three gateways, control, PostgreSQL, Redis and the engine
 	@TEST_MODEL_CACHE=$(MODEL_CACHE) exec $(BIN)/python -m tests.cluster
 
-PROOFS := tests/translation tests/security tests/control/configuration tests/core/moderation tests/infra/security tests/flows/test_moderation_doors.py tests/e2e/test_several_gateways.py tests/e2e/test_air_gapped.py tests/e2e/test_audit_kills.py
+PROOFS := tests/translation tests/security tests/control/configuration tests/core/moderation tests/infra/security tests/flows/test_moderation_doors.py tests/e2e/test_several_gateways.py tests/e2e/test_air_gapped.py tests/e2e/test_audit_kills.py tests/e2e/test_audit_receipts.py
 proofs: $(VENV)/dev  ## Try 10,000 conversations, 50,000 streams, 100,000 records, 50,000 calls of intruders and more
 	PROOFS=full $(BIN)/python -m pytest $(PROOFS) --timeout 3600 --capture=no
 

@@ -16,8 +16,12 @@ from tests import web
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
+from tokenschain.cli import audit_ledger, audit_verify
+from tokenschain.control.audit import bundle
 from tokenschain.core.snapshot.manifest import SNAPSHOT_FORMAT
 from tokenschain.infra.control_channel.signatures import Signatures
+from tokenschain.infra.database import engine as db
+from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
 
 KILLS = 12
@@ -25,6 +29,19 @@ KILLS = 12
 
 def in_ledger(stack: Stack) -> dict[str, sqlite3.Row]:
     return {row["event_id"]: row for row in stack.rows()}
+
+
+def audit_report(stack: Stack) -> dict[str, Any]:
+    """What the offline verifier says of the whole log, and which calls that has."""
+    engine = db.connect(f"sqlite:///{stack.settings.data_dir / 'tokenschain.db'}")
+    secret = NoteSecret(INTERNATIONAL, stack.settings.audit_key_path.read_text().strip())
+    path = stack.folder / "log.tar"
+    with path.open("wb") as file:
+        bundle.write(engine, INTERNATIONAL, secret, file, 0, 2**62)
+    engine.dispose()
+    calls = [call["id"] for _, call in audit_ledger.sealed_calls(path)]
+    assert len(set(calls)) == len(calls), "each once"
+    return audit_verify.report_of(str(path)) | {"calls": set(calls)}
 
 
 @pytest.mark.timeout(300)
@@ -88,6 +105,11 @@ def test_a_storm_of_kills_loses_nothing_and_doubles_nothing(
     # Answered upstream = recorded, but for those a kill tore from the gateway's hands.
     recorded = sum(row["outcome"] == "ok" for row in rows.values())
     assert len(complete) <= recorded <= upstream.answered <= recorded + broken + 6 * KILLS
+    stack.stop("gateway")
+    until(lambda: not stack.rows("select id from audit_pending"))
+    found = audit_report(stack)
+    assert found["verified"] and all(one["explained"] for one in found["gaps"]), found
+    assert found["calls"] == set(rows), "the sealed log has the calls of the ledger and no others"
     print(f"{KILLS} kills: {len(complete)} complete, {broken} broken, {recorded} recorded ok, "
           f"{upstream.answered} answered upstream")  # fmt: skip
 

@@ -61,7 +61,7 @@ def compare(bundle: Path, calls: Path) -> dict[str, Any]:
             named.append({"kind": kind, "call": call, "segment": segment, "fields": fields})
 
     seen = 0
-    for segment, call in _sealed_calls(bundle):
+    for segment, call in sealed_calls(bundle):
         row = rows.pop(call["id"], None)
         if row is None and call["at_ms"] < from_ms:
             continue
@@ -136,7 +136,12 @@ def _span(bundle: Path) -> tuple[int, int]:
     return int(min(moments)), int(max(moments))
 
 
-def _sealed_calls(bundle: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def sealed_calls(bundle: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The calls of a bundle with the segment of each; platform's part and record in one.
+
+    Raises:
+        NotComparable: it cannot be read as one.
+    """
     for number, data in _files(bundle, "records"):
         inflate = zlib.decompressobj()
         try:
