@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from tokenschain.cli import tables
+from tokenschain.cli import admin_client, tables
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console
 from tokenschain.cli.tables import Format, Output
+from tokenschain.core.errors import ApiError
 from tokenschain.infra import config
 
 crypto = typer.Typer(no_args_is_help=True, help="Cryptography: self test, inventory, sealing anew.")
@@ -72,6 +73,7 @@ def crypto_reseal() -> None:
     from tokenschain.wiring import key_stores  # noqa: PLC0415
 
     settings = config.load()
+    need_second_person(settings, "crypto reseal")
     count = resealing.reseal_machine(settings, key_stores.store_of(settings))
     said = told("{count} texts are sealed with the suite {suite}", count=str(count),
                 suite=settings.crypto.suite)  # fmt: skip
@@ -91,8 +93,23 @@ def crypto_wrap(
     from tokenschain.wiring import key_stores  # noqa: PLC0415
 
     settings = config.load()
+    need_second_person(settings, "crypto wrap --clear" if clear else "crypto wrap")
     count = key_stores.wrap(settings, clear=clear)
     kind = "file" if clear else settings.key_store.kind
     said = told("{count} keys in the key store {kind}: {path}", count=str(count), kind=kind,
                 path=str(settings.master_key_path))  # fmt: skip
     console.print(said, highlight=False, markup=False)
+
+
+def need_second_person(settings: config.Settings, command: str) -> None:
+    """Insist that a second person has approved an act on keys, where the settings want one.
+
+    Raises:
+        AdminError: nobody has yet; it says what waits.
+    """
+    from tokenschain.wiring import machine  # noqa: PLC0415 - gateways do without
+
+    try:
+        machine.need_second_person(settings, command)
+    except ApiError as refused:
+        raise admin_client.AdminError(str(refused)) from None

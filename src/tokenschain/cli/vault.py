@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tokenschain.cli import tables
+from tokenschain.cli.crypto import need_second_person
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console
 from tokenschain.cli.tables import Format, Output
@@ -70,6 +71,7 @@ def secrets_rotate(
     from tokenschain.wiring import key_stores  # noqa: PLC0415 - reaches for clouds and devices
 
     settings = config.load()
+    need_second_person(settings, f"secrets rotate {secret}")
     master = secret is RotatedSecret.MASTER
     path = settings.master_key_path if master else settings.internal_secret_path
     store = key_stores.store_of(settings) if master else secret_files.CLEAR

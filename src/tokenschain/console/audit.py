@@ -35,6 +35,7 @@ EVENTS = (
     "totp",
     "compliance:report",
     "approval:request",
+    "keys:operate",
     "boot",
 )
 """What people do about themselves; beside these, changes are named by their permission."""

@@ -362,6 +362,7 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "event.logout": ("退出", "signed out"),
     "event.step_up": ("再次确认身份", "showed who it is again"),
     "event.password": ("更改密码", "changed the password"),
+    "event.keys_operate": ("密钥操作", "acted on keys"),
     "event.approval_request": ("申请第二人批准", "asked for a second person"),
     "event.boot": ("控制进程启动", "control started"),
     "event.compliance_report": ("生成合规报告", "made a compliance report"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,7 +22,9 @@ from tokenschain.control.configuration import configuration, model_routes, setti
 from tokenschain.control.configuration.kinds import UpstreamSpec
 from tokenschain.control.configuration.resources import Origin, ResourceKey
 from tokenschain.control.configuration.store import ResourceStore, StoredResource
-from tokenschain.control.identity import api_keys, sign_in_links
+from tokenschain.control.identity import api_keys, approvals, sign_in_links
+from tokenschain.control.identity.approvals import ApprovalRequired, Wanted
+from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra import catalog_file, hardening, log
 from tokenschain.infra.config import (
     ADMIN_TOKEN_VARIABLE,
@@ -162,6 +165,36 @@ def _keep_first(settings: Settings, made: FirstRun) -> None:
 
 OPERATOR = Author("operator")
 """Who has this machine's files, as the audit log names them."""
+
+
+def need_second_person(settings: Settings, act: str) -> None:
+    """Insist that a second person has approved an act on keys, where `keys` takes one; audited.
+
+    On a machine without control's database it is done: nothing there could approve it.
+
+    Args:
+        act: what is done, the same each time. It may be done again until the approval ends.
+
+    Raises:
+        ApprovalRequired: nobody has approved it yet; it waits from now on.
+        DatabaseUnreachable: the database cannot be used.
+    """
+    engine = db.connect(settings.database_url)
+    try:
+        if not db.is_made(engine):
+            return
+        digest = suite_named(settings.crypto.suite).hex_digest(f"keys\0{act}".encode())
+        wanted = Wanted("keys", PLATFORM, act, digest, OPERATOR)
+        with engine.begin() as connection:
+            if "keys" in settings.control.second_person_for:
+                approvals.use(connection, wanted, int(time.time()), keeps=True)
+            admin_log.note(connection, OPERATOR, "keys:operate", PLATFORM, act)
+    except ApprovalRequired as refused:
+        if not refused.known:
+            approvals.keep(engine, refused, settings.control.second_person_hours * 3_600)
+        raise
+    finally:
+        engine.dispose()
 
 
 def renew_admin_token(settings: Settings) -> str:

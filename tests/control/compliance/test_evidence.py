@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 import pytest
@@ -33,6 +33,7 @@ from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy, OffenderLimits
 from tokenschain.infra.config import Settings
 from tokenschain.infra.config.access import AccessSettings
+from tokenschain.infra.config.value_types import GuardedOperation
 from tokenschain.infra.database import tables
 from tokenschain.infra.database.audit_tables import audit_segments
 from tokenschain.infra.database.duty_tables import incidents as incident_rows
@@ -50,7 +51,7 @@ POLICY = ModerationPolicy(
     engines=("green",), media="block", offenders=OffenderLimits(),
     require_filed=True,
 )  # fmt: skip
-ALL_BY_TWO = ("calls:export", "credentials", "moderation", "roles", "separation")
+ALL_BY_TWO = get_args(GuardedOperation)
 BOOT = {"version": __version__, "files": 600, "changed": [], "record": "r", "settings_file": ""}
 LABEL = LabelRule(explicit="end", implicit="on", producer="001191110000000000000000000")
 KEY_ID = "key_bounded"

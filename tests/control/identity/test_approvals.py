@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from sqlalchemy import event, insert, update
 
+from tests import kept_content
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.audit.admin_log import Author
-from tokenschain.control.identity.approvals import KEPT_S, ApprovalRequired, Wanted, sweep, use
+from tokenschain.control.identity.approvals import (
+    KEPT_S,
+    ApprovalRequired,
+    Wanted,
+    sweep,
+    use,
+)
+from tokenschain.core.errors import ApiError
+from tokenschain.infra.config.value_types import GuardedOperation
 from tokenschain.infra.database.compliance_tables import approvals
+from tokenschain.wiring import machine
 
 POLICY = "/moderation-policies/all"
 EXPORT = "/calls/export?from_s=0&until_s=1000"
@@ -25,7 +35,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         context = made.app.state.context
         control = msgspec.structs.replace(
             context.settings.control,
-            second_person_for=("calls:export", "credentials", "moderation", "roles", "separation"),
+            second_person_for=get_args(GuardedOperation),
         )
         settings = msgspec.structs.replace(context.settings, control=control)
         made.app.state.context = context._replace(settings=settings)
@@ -158,11 +168,82 @@ def test_an_apply_and_a_rollback_are_no_way_around(house: Platform, first: Calle
         403, "approval_required")  # fmt: skip
 
 
+def approved(first: Caller, second: Caller, method: str, path: str, body: Any) -> Any:
+    """The answer once a second person has approved, who the first cannot be."""
+    asked = waits(first(method, path, body))
+    assert code_of(first("POST", f"/approvals/{asked}/approve", {})) == (409, "conflict")
+    assert waits(first(method, path, body)) == asked
+    assert second("POST", f"/approvals/{asked}/approve", {}).is_success
+    reply = first(method, path, body)
+    assert reply.is_success, reply.text
+    return reply.json()
+
+
+def test_exports_erasures_and_releases_take_a_second_person(
+    house: Platform, first: Caller, second: Caller
+) -> None:
+    body = {"tenant": "acme", "end_user": "ada-of-the-test", "reason": "case 7"}
+    hold = first("POST", "/legal-holds", body).json()["id"]
+    contents = "/audit-log/content/export"
+    assert approved(first, second, "POST", contents, body)["data"] == []
+    assert first("POST", contents, body | {"cursor": ""}).is_success, "the pages that follow"
+    waits(first("POST", contents, body | {"end_user": "bob"}))
+    assert first("POST", "/content-erasures", body | {"dry_run": True}).is_success
+    assert approved(first, second, "POST", "/content-erasures", body)["contents"] == 0
+    waits(first("POST", "/content-erasures", body))
+    why = {"reason": "closed"}
+    released = approved(first, second, "POST", f"/legal-holds/{hold}/release", why)
+    assert released["released_by"] == first.id
+    asked = {"tenant": "acme", "kind": "deletion", "end_user": "ada-of-the-test"}
+    request = first("POST", "/subject-requests", asked).json()["id"]
+    done = {"decision": "done", "reason": "identified"}
+    path = f"/subject-requests/{request}/decide"
+    assert approved(first, second, "POST", path, done)["state"] == "done"
+    kept = house.rows("select * from approvals")
+    assert "ada-of-the-test" not in str(kept), "who it is about stands in no approval"
+
+
+def test_who_opens_many_contents_takes_a_second_person(house: Platform, second: Caller) -> None:
+    first = house.person("*", "owner")
+    most = house.app.state.context.settings.control.contents_opened_alone_max
+    for number in range(most + 2):
+        payload = kept_content.shipped(house, "acme", f"many-{number}", started_ms=1)
+        assert kept_content.archive(house).enter([payload])
+    paths = [f"/audit-log/content/many-{number}/open" for number in range(most + 2)]
+    why = {"reason": "complaint 1"}
+    assert all(first("POST", path, why).is_success for path in paths[:most])
+    approved(first, second, "POST", paths[most], why)
+    assert first("POST", paths[most + 1], why).is_success, "until the approval ends"
+
+
+def test_acts_on_keys_of_the_machine_take_a_second_person(
+    house: Platform, first: Caller, second: Caller
+) -> None:
+    settings = house.app.state.context.settings
+    with pytest.raises(ApiError) as refused:
+        machine.need_second_person(settings, "seal all anew")
+    asked = re.search(r"apr_\w+", str(refused.value))
+    assert asked is not None
+    reply = house.operator("POST", f"/approvals/{asked.group()}/approve", {})
+    assert code_of(reply) == (409, "conflict"), "who has the machine has the admin token"
+    assert first("POST", f"/approvals/{asked.group()}/approve", {}).is_success
+    machine.need_second_person(settings, "seal all anew")
+    with pytest.raises(ApiError):
+        machine.need_second_person(settings, "another act")
+    noted = house.rows("select target from audit_events where action = 'keys:operate'")
+    assert noted == [("seal all anew",)]
+    alone = msgspec.structs.replace(
+        settings, control=msgspec.structs.replace(settings.control, second_person_for=())
+    )
+    machine.need_second_person(alone, "another act")
+
+
 def test_a_tenants_own_take_one_person(house: Platform) -> None:
     owner = house.person("acme", "owner")
     body = {"spec": {"state": "active"}}
     assert owner("PUT", "/moderation-policies/mine?tenant=acme", body).is_success
-    assert owner("GET", "/approvals").json()["data"] == [], "nor is it shown what others wait for"
+    shown_to = owner("GET", "/approvals").json()["data"]
+    assert {one["tenant"] for one in shown_to} == {"acme"}, "not what others wait for"
 
 
 def test_by_default_one_person_is_enough(tmp_path: Any) -> None:

@@ -20,9 +20,10 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.api.found_rows import need_found
 from tokenschain.control.identity import approvals
-from tokenschain.control.identity.approvals import Operation, Wanted
+from tokenschain.control.identity.approvals import Wanted
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.identity.users import OPERATOR, PLATFORM_OWNER
+from tokenschain.infra.config.value_types import GuardedOperation
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["approvals"])
 Reading = Annotated[RequestContext, Depends(Permission("approvals:read", Extent.ROWS))]
@@ -47,7 +48,7 @@ class Approval(AnswerBody):
     """An act that takes two people."""
 
     id: str
-    operation: Operation
+    operation: GuardedOperation
     tenant: str
     """`*`: of the platform."""
     target: str
@@ -101,12 +102,19 @@ def _decided(asked: RequestContext, approval_id: str, reason: str, *, approves: 
 
 
 def need_second_person(
-    asked: RequestContext, operation: Operation, tenant: str, target: str, request: object
+    asked: RequestContext,
+    operation: GuardedOperation,
+    tenant: str,
+    target: str,
+    request: object,
+    *,
+    keeps: bool = False,
 ) -> None:
     """Insist that somebody else has approved this very request, where the operation takes it.
 
     Args:
         request: all of it that says what is done.
+        keeps: whether it may be done again until the approval ends, as what only reads.
 
     Raises:
         ApprovalRequired: nobody has yet; it waits from now on.
@@ -117,4 +125,4 @@ def need_second_person(
     wanted = Wanted(
         operation, tenant, target, asked.context.suite.hex_digest(encoded), asked.author
     )
-    approvals.use(asked.db, wanted, int(time.time()), keeps=asked.only_reads)
+    approvals.use(asked.db, wanted, int(time.time()), keeps=keeps or asked.only_reads)

@@ -55,12 +55,12 @@ from tokenschain.control.configuration.history import ConfigRevision
 from tokenschain.control.configuration.resources import Kind, Origin, Problem, ResourceKey
 from tokenschain.control.configuration.store import StoredResource
 from tokenschain.control.identity import ownership
-from tokenschain.control.identity.approvals import Operation
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError, ErrorProblem
 from tokenschain.core.formats.json_bounds import DOCUMENTS_BOUNDS, JsonBounds
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra.config.validation import Values
+from tokenschain.infra.config.value_types import GuardedOperation
 from tokenschain.infra.database.paging import Page
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["configuration"])
@@ -468,7 +468,7 @@ def _made(
         raise refusal(error) from None
 
 
-_SECOND_PERSON: dict[Kind, Operation] = {
+_SECOND_PERSON: dict[Kind, GuardedOperation] = {
     Kind.CREDENTIAL: "credentials", Kind.MODERATION_POLICY: "moderation"
 }  # fmt: skip
 """Kinds of the platform's resources that two people change."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from fastapi import APIRouter, BackgroundTasks, Depends
 from pydantic import Field
 
+from tokenschain.control.api.approvals import need_second_person
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
 from tokenschain.control.api.context import (
     AdminRoute,
@@ -21,10 +22,12 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.audit import admin_log
 from tokenschain.control.content import content_archive, content_policies, erasure
 from tokenschain.control.content.content_archive import ContentArchive, OpenedContent
 from tokenschain.control.content.erasure import DestroyedKeys, Erased, Selection
 from tokenschain.control.content.key_hierarchy import ContentKeys, KeyDestroyed
+from tokenschain.control.duties import subject_requests
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot.kept_content import KeptContent
@@ -48,6 +51,7 @@ Erasing = Annotated[
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
 EndUser = Annotated[str, Field(max_length=512, pattern=r"^[^\x00-\x1f]*$")]
 Moment = Annotated[int, Field(ge=0, le=2**40)]
+DAY_MS = 86_400_000
 EXPORT_MAX = 50
 """Calls in one page of an export: each may have megabytes."""
 
@@ -216,6 +220,7 @@ def open_content(asked: Opening, call_id: str, wanted: OpenRequest) -> CallConte
     if row is None or not asked.permitted(row["tenant"]):
         raise _nothing()
     asked.need_step_up()
+    _need_second_of_many(asked, row["tenant"])
     try:
         opened = content_archive.open_content(asked.db, keys_of(asked.context), row)
     except KeyDestroyed:
@@ -224,12 +229,31 @@ def open_content(asked: Opening, call_id: str, wanted: OpenRequest) -> CallConte
     return _shown(row, opened)
 
 
+def _need_second_of_many(asked: RequestContext, tenant: str) -> None:
+    """Insist on a second person for whoever opens many, one by one."""
+    day_ago_ms, most = _now_ms() - DAY_MS, asked.context.settings.control.contents_opened_alone_max
+    opened = admin_log.count_of(asked.db, asked.actor.id, asked.action, day_ago_ms)
+    if opened >= most:
+        target = f"{tenant}: more than {most} within a day"
+        need_second_person(asked, "content:open", tenant, target, None, keeps=True)
+
+
+def end_user_hash(asked: RequestContext, tenant: str, named: str) -> str:
+    """What stands for an end user where nobody is to read who it is."""
+    context = asked.context
+    secrets = context.publisher.shared_secrets
+    return subject_requests.end_user_hash(context.suite, secrets, tenant, named)
+
+
 @router.post("/audit-log/content/export")
 def export_content(asked: Opening, wanted: ExportRequest) -> ListAnswer[CallContent]:
     """Export what a tenant's or one end user's calls said, page by page; each is on record."""
     asked.need(wanted.tenant)
     asked.need_step_up()
     keys, named = keys_of(asked.context), wanted.end_user
+    whose = [end_user_hash(asked, wanted.tenant, named), wanted.from_s, wanted.until_s]
+    target = f"{wanted.tenant} {wanted.from_s}..{wanted.until_s or ''}: {wanted.reason}"
+    need_second_person(asked, "content:export", wanted.tenant, target, whose, keeps=True)
     subjects = keys.subjects(asked.db, wanted.tenant, named) if named else None
     until_ms = None if wanted.until_s is None else wanted.until_s * 1_000
     found = content_archive.page(
@@ -252,6 +276,10 @@ def erase_content(asked: Erasing, wanted: NewErasure, background: BackgroundTask
     """
     asked.need(wanted.tenant)
     asked.need_step_up()
+    if not wanted.dry_run:
+        whose = [end_user_hash(asked, wanted.tenant, wanted.end_user), wanted.before_s]
+        target = f"{wanted.tenant}: {wanted.reason}"
+        need_second_person(asked, "content:erase", wanted.tenant, target, whose)
     keys = keys_of(asked.context)
     # Content of who is erased may be on its way.
     named = keys.subjects if wanted.dry_run else keys.made_subjects

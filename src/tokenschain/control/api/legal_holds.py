@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Depends
 
+from tokenschain.control.api.approvals import need_second_person
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
 from tokenschain.control.api.content import EndUser, Moment, Reason, Seeing, Setting, keys_of
 from tokenschain.control.api.context import (
@@ -95,6 +96,7 @@ def release_hold(asked: Releasing, hold_id: str, wanted: HoldRelease) -> LegalHo
     """Release a hold: what it kept is erased when it is due or asked for."""
     found = need_found(asked, legal_holds.find(asked.db, hold_id), "content:read", "hold")
     asked.need_step_up()
+    need_second_person(asked, "holds:release", found["tenant"], hold_id, None)
     now_ms = time.time_ns() // 1_000_000
     if legal_holds.release(asked.db, hold_id, asked.actor.id, wanted.reason, now_ms):
         asked.note(found["tenant"], hold_id, {"released": wanted.reason})

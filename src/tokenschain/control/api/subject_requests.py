@@ -11,8 +11,9 @@ import msgspec
 from fastapi import APIRouter, BackgroundTasks, Depends
 from pydantic import Field
 
+from tokenschain.control.api.approvals import need_second_person
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
-from tokenschain.control.api.content import erased, keys_of
+from tokenschain.control.api.content import end_user_hash, erased, keys_of
 from tokenschain.control.api.context import (
     AdminRoute,
     NameQuery,
@@ -136,10 +137,8 @@ _GAPS = [
 def create_subject_request(asked: Taking, wanted: NewSubjectRequest) -> SubjectRequest:
     """Take a request of an end user: from now on it is due."""
     asked.need(wanted.tenant)
-    context, now_s = asked.context, int(time.time())
-    hashed = subject_requests.end_user_hash(
-        context.suite, context.publisher.shared_secrets, wanted.tenant, wanted.end_user
-    )
+    now_s = int(time.time())
+    hashed = end_user_hash(asked, wanted.tenant, wanted.end_user)
     received_at_s = now_s if wanted.received_at_s is None else wanted.received_at_s
     subjects: list[str] = []
     if wanted.kind == "deletion":
@@ -199,6 +198,7 @@ def decide_subject_request(
         raise ApiError("conflict", "It was decided before.", param="request_id")
     outcome, now_s = {}, int(time.time())
     if wanted.decision == "done" and found["kind"] == "deletion":
+        need_second_person(asked, "content:erase", found["tenant"], request_id, "decide")
         outcome = subject_requests.erase(asked.db, found["tenant"], found["end_user"], now_s)
         outcome |= _erase_content(asked, found, background)
     subject_requests.decide(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from tokenschain.control.audit import pending
 from tokenschain.infra.database import paging
@@ -76,6 +76,13 @@ def latest(connection: Connection, action: str) -> dict[str, object] | None:
     query = select(c.detail).where(c.action == action).order_by(c.at_ms.desc()).limit(1)
     found = connection.execute(query).scalar()
     return None if found is None else msgspec.json.decode(found, type=dict[str, object])
+
+
+def count_of(connection: Connection, actor: str, action: str | None, from_ms: int) -> int:
+    """How often somebody did something since a moment; Unix time."""
+    c = audit_events.c
+    query = select(func.count()).where(c.actor == actor, c.action == action, c.at_ms >= from_ms)
+    return int(connection.execute(query).scalar_one())
 
 
 def page(

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.core.errors import ApiError
+from tokenschain.infra.config.value_types import GuardedOperation
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.compliance_tables import approvals
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.security import secrets
 
-Operation = Literal["calls:export", "credentials", "moderation", "roles", "separation"]
 REQUESTED = "approval:request"
 """The event in the audit log."""
 KEPT_S = 90 * 86_400
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 class Wanted(NamedTuple):
     """What somebody asks for that takes a second person."""
 
-    operation: Operation
+    operation: GuardedOperation
     tenant: str
     """`*`: of the platform."""
     target: str

@@ -28,6 +28,7 @@ from tokenschain.infra.config.sign_in import OidcSettings, SignUpSettings
 from tokenschain.infra.config.sovereignty import SovereigntySettings
 from tokenschain.infra.config.value_types import (
     HOLDS_PASSWORD,
+    GuardedOperation,
     HttpUrl,
     Network,
     Port,
@@ -285,13 +286,22 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     second_person_for: Annotated[
-        tuple[Literal["calls:export", "credentials", "moderation", "roles", "separation"], ...],
+        tuple[GuardedOperation, ...],
         Meta(
-            description="What a second person approves before it is done: exports of calls, the "
-            "platform's credentials, its moderation policies, roles on the platform, and no longer "
-            "keeping powers apart."
+            description="What a second person approves before it is done: exports of calls, of "
+            "what they said, its erasure and opening in bulk, the release of legal holds, the "
+            "platform's credentials, its moderation policies, roles on the platform, acts on keys "
+            "by commands of the machine, and no longer keeping powers apart."
         ),
     ] = ()
+    contents_opened_alone_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How many calls' contents a person opens within a day before "
+            "`content:open` takes a second person.",
+        ),
+    ] = 10
     second_person_hours: Annotated[
         int, Meta(ge=1, le=720, description="Within how many hours it is approved and done.")
     ] = 24

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -25,3 +25,17 @@ Network = Annotated[str, NETWORK]
 """A network as `10.0.0.0/8`."""
 HOLDS_PASSWORD = Meta(extra={"holds_password": True})
 """An address with the password of what it leads to: never shown whole."""
+
+GuardedOperation = Literal[
+    "calls:export",
+    "content:erase",
+    "content:export",
+    "content:open",
+    "credentials",
+    "holds:release",
+    "keys",
+    "moderation",
+    "roles",
+    "separation",
+]
+"""What may take a second person; see `control.identity.approvals`."""

@@ -21,9 +21,9 @@ from tokenschain.control.identity import (
     roles,
     separation,
 )
-from tokenschain.control.identity.approvals import Operation
 from tokenschain.core.limits import Budget, Facts, Rate, subject_of
 from tokenschain.core.tenancy import DUTIES, PLATFORM, is_power_over_accounts
+from tokenschain.infra.config.value_types import GuardedOperation
 from tokenschain.infra.database.tables import api_keys as key_rows
 from tokenschain.infra.database.tables import audit_events
 from tokenschain.infra.database.tables import bindings as binding_rows
@@ -207,7 +207,7 @@ def powers_apart(facts: PlatformFacts) -> QueryResult:
 def second_person(facts: PlatformFacts) -> QueryResult:
     """Which acts take a second person."""
     asked = facts.settings.control.second_person_for
-    lacking = set(get_args(Operation)) - set(asked)
+    lacking = set(get_args(GuardedOperation)) - set(asked)
     deciding = roles.permitted_people(facts.db, "approvals:write", PLATFORM)
     return QueryResult(
         {
