@@ -20,7 +20,7 @@ from tests.cli.shell import Shell, shell
 from tests.small_server import JsonHandler, serving
 from tests.stack import Stack
 from tokenschain import cli
-from tokenschain.cli import api_commands, command_table, operations
+from tokenschain.cli import admin_client, api_commands, command_table, operations
 from tokenschain.cli.command_table import BY_HAND, COMMANDS, WITHOUT
 from tokenschain.cli.operations import Field, Operation
 from tokenschain.infra.config import ADMIN_TOKEN_VARIABLE
@@ -314,6 +314,34 @@ def test_chinese_by_locale(run: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- a server that is watched ---------------------------------------------------------------------
+
+
+def test_what_calls_said_is_exported_and_what_an_erasure_would_do_is_counted(run: Shell) -> None:
+    asked = ("--tenant", "default", "--reason", "request 12")
+    assert run("audit", "export-content", *asked, "-o", "json").out.strip() == "[]"
+    assert run("audit", "export-content", *asked).code == 0
+    done = run("audit", "erase", *asked, "--dry-run")
+    assert done.code == 0 and "contents" in done.out and "held" in done.out
+
+
+def test_pages_of_a_list_that_is_asked_for_with_a_body_are_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[admin_client.AdminRequest] = []
+
+    def send(_: object, request: admin_client.AdminRequest) -> dict[str, Any]:
+        asked.append(request)
+        return {"data": [len(asked)] * 2, "next_cursor": "c" if len(asked) < 3 else None}
+
+    monkeypatch.setattr(admin_client, "send", send)
+    request = admin_client.AdminRequest("POST", "/x", {"tenant": "t"})
+    assert admin_client.pages(None, request, None) == ([1, 1, 2, 2, 3, 3], True)  # type: ignore[arg-type]
+    assert [one.body for one in asked] == [
+        {"tenant": "t"}, *[{"tenant": "t", "cursor": "c"}] * 2
+    ]  # fmt: skip
+    assert not any(one.query for one in asked)
+    asked.clear()
+    assert admin_client.pages(None, request, 3) == ([1, 1, 2], False)  # type: ignore[arg-type]
 
 
 def test_watch_shows_again_and_pages_are_followed(

@@ -477,6 +477,7 @@ PLAIN = frozenset(
         "remove",
         "removed",
         "renew",
+        "replace",
         "replay",
         "replicas",
         "reply",

@@ -119,14 +119,19 @@ def pages(settings: Settings, request: AdminRequest, most: int | None) -> tuple[
     rows: list[Any] = []
     query = dict(request.query)
     while True:
-        query["limit"] = str(_PAGE if most is None else min(_PAGE, most - len(rows)))
+        if request.method == "GET":
+            query["limit"] = str(_PAGE if most is None else min(_PAGE, most - len(rows)))
         found = send(settings, request._replace(query=query))
         rows += found["data"]
+        if most is not None and (len(rows) > most or (len(rows) == most and found["next_cursor"])):
+            return rows[:most], False
         if found["next_cursor"] is None:
             return rows, True
-        if most is not None and len(rows) >= most:
-            return rows, False
-        query["cursor"] = found["next_cursor"]
+        if request.method == "GET":
+            query["cursor"] = found["next_cursor"]
+        else:  # a list that is asked for with a body, whose pages are as long as the API has them
+            assert isinstance(request.body, dict)
+            request = request._replace(body=request.body | {"cursor": found["next_cursor"]})
 
 
 def download(settings: Settings, request: AdminRequest, path: Path | None) -> None:

@@ -30,7 +30,7 @@ FIELDS: dict[str, str] = {
     "accept": "Accept the word; otherwise it is refused.",
     "account": "Account.",
     "action": "Only of this action, as keys:create or login.",
-    "actor": "Only what this user or token did.",
+    "actor": "Only what this user did; `platform` had the admin token, `operator` the machine.",
     "address": "Where it is sent: a URL or an e-mail address.",
     "alerts": "Percent of a budget to alert at; several.",
     "amount": "As `1000.00`.",
@@ -412,7 +412,7 @@ def _show(command: Command, operation: Operation, found: Any, output: Format) ->
             told("{id}: keep it, it is not shown again", id=found.get("id", command.shown_once)),
             highlight=False,
         )
-    elif operation.method != "GET" and columns and human:
+    elif operation.method != "GET" and columns and human and not isinstance(found, list):
         print(found[columns[0]])
     else:
         tables.show(msgspec.to_builtins(found), columns, output)

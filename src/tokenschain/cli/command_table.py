@@ -226,7 +226,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("audit holds", "GET /legal-holds",
             "created_at_ms tenant subject from_ms until_ms reason created_by released_by id"),
     Command("audit release", "POST /legal-holds/{hold_id}/release", "id released_at_ms"),
-    Command("audit erase", "POST /content-erasures", "id contents held keys"),
+    Command("audit erase", "POST /content-erasures"),
     Command("audit erasures", "GET /content-erasures",
             "erased_at_ms tenant subject contents held reason erased_by id"),
     Command("cache feedback", "POST /cache/feedback", arguments="request_id"),

@@ -209,6 +209,9 @@ def test_what_is_removed_added_or_changed_on_either_side_is_named(
         assert owner("GET", "/audit-log/reconciliation/2026-11-25").status_code == 403
         wrong = house.operator("GET", "/audit-log/reconciliation/yesterday")
         assert wrong.status_code == 400
+        for day in ("2020-01-01", "2999-01-01"):
+            reply = house.operator("GET", f"/audit-log/reconciliation/{day}")
+            assert reply.status_code == 404 and "nothing to compare" in reply.text
 
 
 # --- receipts --------------------------------------------------------------------------------

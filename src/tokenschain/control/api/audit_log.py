@@ -317,6 +317,12 @@ def reconcile(asked: Reconciling, day: str) -> ReconciliationAnswer:
         raise ApiError("invalid_value", "A day is as 2026-11-25.", param="day") from None
     digest = INTERNATIONAL.digest
     found = reconciliation.compare(asked.db, digest, from_s * 1_000, (from_s + DAY_S) * 1_000)
+    if found.from_ms >= found.until_ms or from_s > time.time():
+        raise ApiError(
+            "not_found",
+            "There is nothing to compare: the log began after that day, or the day has not begun.",
+            param="day",
+        )
     return ReconciliationAnswer(
         agrees=found.agrees(),
         from_ms=found.from_ms,
