@@ -19,9 +19,9 @@ from tests.core.formats.test_screened_texts import MARK, REQUESTS
 from tests.core.moderation.test_stream import (
     BLOCKED,
     PIECE_BYTES_MAX,
-    evaded,
     filling,
     pieces_of,
+    placed,
 )
 from tests.moderation_rules import NORMALIZER
 from tests.proofs import numbered
@@ -76,9 +76,12 @@ class Doors(NamedTuple):
     upstreams: tuple[UpstreamSimulator, UpstreamSimulator]
     said: dict[str, Any]
     """The `pieces` that an upstream answers, and the `whole` of a text that breaks off."""
+    keys: tuple[str, str, str]
+    """Of callers whose streams are held back by characters, by sentences, and in full."""
 
-    def post(self, path: str, body: Any) -> httpx.Response:
-        return self.client.post(self.stack.url + path, json=body)
+    def post(self, path: str, body: Any, key: str = "") -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return self.client.post(self.stack.url + path, json=body, headers=headers)
 
     def asked(self) -> int:
         return sum(len(one.requests) for one in self.upstreams)
@@ -119,8 +122,14 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
         spec = {"state": "active", "words": words}
         reply = stack.admin("PUT", "/api/v1/moderation-policies/all", json={"spec": spec})
         assert reply.status_code == 200, reply.text
+        keys = [stack.key]
+        for held in ("sentence", "full"):
+            own = {"state": "active", "scope": f"project/{held}", "stream": held}
+            reply = stack.admin("PUT", f"/api/v1/moderation-policies/{held}", json={"spec": own})
+            assert reply.status_code == 200, reply.text
+            keys.append(stack.new_key(project=held))
         with httpx.Client(headers=stack.headers, timeout=60, trust_env=False) as client:
-            made = Doors(stack, client, upstreams, said)
+            made = Doors(stack, client, upstreams, said, (keys[0], keys[1], keys[2]))
             until(lambda: made.post("/v1/chat/completions", chat(MARK)).status_code == 400)
             yield made
     finally:
@@ -283,7 +292,10 @@ def test_no_character_of_a_blocked_word_leaves_by_any_door(doors: Doors) -> None
         channel = pick.choice(CHANNELS)
         word, before, after = pick.choice(BLOCKED), filling(pick), filling(pick)
         is_harmless = pick.random() < HARMLESS_SHARE
-        text = before + (PREFIX if is_harmless else evaded(word, pick)) + after
+        if is_harmless:
+            text = before + PREFIX + after
+        else:
+            before, text = placed(word, before, after, pick)
         if channel == "arguments":
             before, text = "", json.dumps({"a": text}, ensure_ascii=pick.random() < 0.5)
         pieces = deltas_of(
@@ -294,8 +306,9 @@ def test_no_character_of_a_blocked_word_leaves_by_any_door(doors: Doors) -> None
             pieces = [*text[: pick.randint(1, len(text) - 1)], None]
         doors.said["split"] = pick.choice((0, 0, pick.randint(1, 40)))
         doors.said.update(pieces=pieces, whole=text)
-        reply = doors.post(door, request_of(door, channel))
-        case = (number, door, channel, text, reply.text)
+        key = pick.choice(doors.keys)
+        reply = doors.post(door, request_of(door, channel), key)
+        case = (number, door, channel, doors.keys.index(key), text, reply.text)
         assert reply.status_code == 200, case
         events = said_by(reply)
         left = heard(events, channel)

@@ -80,8 +80,9 @@ def filling(pick: random.Random) -> str:
 
 @pytest.mark.timeout(3_600)
 def test_no_character_of_a_blocked_word_leaves_and_none_is_missed() -> None:
-    rules = OutputRules(RULES, judge)
+    modes = [OutputRules(RULES, judge, held=held) for held in ("holdback", "sentence", "full")]
     for number, pick in numbered("streams", STREAMS):
+        rules = pick.choice(modes)
         text = "".join(pick.choice(_FILLING) for _ in range(_LONGEST))
         before, after = text[: number % _LONGEST], text[number % _LONGEST :]
         before, text = placed(pick.choice(BLOCKED), before, after, pick)
