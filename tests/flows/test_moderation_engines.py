@@ -27,6 +27,14 @@ PATIENT_S = 10.0
 """A wait that the slowest machine keeps."""
 PRICES_PICO = {"moderation/green": 750_000_000, "moderation/tianyu": 2_000_000_000}
 """Of one request: 7.5 and 20 yuan for 10,000."""
+FAULTS: dict[tuple[str, str], str] = {
+    ("slow", ""): "first{}:failed:timeout", ("down", ""): "first{}:failed:unreachable",
+    ("broken", ""): "first{}:failed:unreachable", ("garbage", ""): "first{}:failed:garbage",
+    ("unjust", ""): "first{}:failed:refused", ("throttled", ""): "first{}:failed:throttled",
+    ("down", "down"): "second{}:failed:unreachable", ("blind", ""): ":disputed:first{0}+second{0}",
+}  # fmt: skip
+"""Of two engines that must both have their say, and what is on record of it."""
+SLOW_S = 1.0
 PICTURE = "data:image/png;base64,"
 
 
@@ -65,16 +73,16 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screened]:
             "zone": "abroad",
             "price_cny": 20,
         }
-        moderation = {
-            "engines": {
-                "green": {**cloud, "vendor": "alibaba-green", "zone": "own", "price_cny": 7.5},
-                "tianyu": {**cloud, **tianyu},
-            },
-            "reviews": {
-                "fast": {"engines": ["green", "tianyu"]},
-                "dual": {"engines": ["green", "tianyu"], "verdicts": 2},
-            },
+        green = {**cloud, "vendor": "alibaba-green", "zone": "own", "price_cny": 7.5}
+        engines = {"green": green, "tianyu": {**cloud, **tianyu}}
+        reviews: dict[str, Any] = {
+            "fast": {"engines": ["green", "tianyu"]},
+            "dual": {"engines": ["green", "tianyu"], "verdicts": 2},
         }
+        for at in range(len(FAULTS)):  # with breakers of their own
+            engines |= {f"first{at}": green, f"second{at}": {**cloud, **tianyu}}
+            reviews[f"pair{at}"] = {"engines": [f"first{at}", f"second{at}"], "verdicts": 2}
+        moderation = {"engines": engines, "reviews": reviews}
         stack = Stack(
             folder / "stack",
             upstream.base_url,
@@ -141,8 +149,49 @@ def test_engines_that_are_down_mean_what_the_policy_says(platform: Screened, aud
     else:
         assert reply.status_code == 503 and not platform.upstream.requests
         assert reply.json()["error"]["code"] == "moderation_unavailable"
-    assert "dual:failed" in platform.detail_of(reply)
+    detail = platform.detail_of(reply)
+    assert "dual:no_verdict" in detail and "green:failed:unreachable" in detail
     assert "moderation_no_verdict" in platform.stack.read_log()
+
+
+def test_each_fault_means_what_the_policy_says_and_is_in_the_audit_log(platform: Screened) -> None:
+    platform.set_policy()
+    stack, clouds, cases = platform.stack, platform.clouds, []
+    for at, fault in enumerate(FAULTS):
+        for audience in ("public", "internal"):
+            name = f"fault{at}-{audience}"
+            spec = {
+                "state": "active", "engines": [f"pair{at}"], "audience": audience,
+                "scope": f"project/{name}", "directions": ["input"],
+                "engine_wait_max_s": SLOW_S if "slow" in fault else PATIENT_S,
+            }  # fmt: skip
+            made = stack.admin("PUT", f"/api/v1/moderation-policies/{name}", json={"spec": spec})
+            assert made.status_code == 200, made.text
+            key = stack.admin("POST", "/api/v1/keys", json={"name": "k", "project": name}).json()
+            cases.append((at, fault, audience, {"authorization": f"Bearer {key['key']}"}))
+    stack.until_served()
+    records = {}
+    for at, fault, audience, headers in cases:
+        clouds.heal()
+        for cloud, how in zip((clouds.alibaba, clouds.tencent), fault, strict=True):
+            cloud.fault, cloud.left = how, 0 if how == "throttled" else None
+        asked = len(platform.upstream.requests)
+        text = GRAVE if "blind" in fault else "讲讲天气"
+        reply = platform.ask(f"{at} {audience} {text}", headers)
+        went = len(platform.upstream.requests) - asked
+        wanted = 400 if "blind" in fault else 503 if audience == "public" else 200
+        assert (reply.status_code, went) == (wanted, int(wanted == 200)), (fault, audience)
+        told = FAULTS[fault].format(at)
+        if fault[0] in ("unjust", "throttled") and audience == "internal":
+            told = f"first{at}:failed:"  # it rests, and is not asked again at once
+        records[reply.headers["x-request-id"]] = told, audience, fault
+    clouds.heal()
+    for call, (told, audience, fault) in records.items():
+        path = f"/api/v1/audit-log/proofs/{call}"
+        kept = until(lambda p=path: (r := stack.admin("GET", p)).status_code == 200 and r.text)  # type: ignore[misc]
+        assert told in kept, (fault, audience, kept)
+        if audience == "internal" and fault[1] == "" and fault[0] not in ("blind", "slow"):
+            assert ":single" in kept, (fault, kept)
 
 
 def test_the_stricter_of_two_engines_counts_and_their_dispute_is_on_record(
@@ -356,7 +405,7 @@ def test_what_gateways_know_of_engines_comes_to_who_operates_them(platform: Scre
 
     until(lambda: states()["green"]["breaker"] == "resting")
     found = states()
-    assert list(found) == ["local", "green", "tianyu"]
+    assert next(iter(found)) == "local" and found.keys() >= {"green", "tianyu"}
     green = found["green"]
     assert green["vendor"] == "alibaba-green" and green["zone"] == "own"
     assert green["answered"] >= 1 and green["errors"]["refused"] >= 1

@@ -111,6 +111,9 @@ class EngineVerdict(msgspec.Struct, frozen=True):
     """What vendors charge for it, in pico-yuan."""
     disputed: tuple[str, ...] = ()
     """Categories on which the engines of a review disagree: for a person to decide."""
+    degraded: tuple[str, ...] = ()
+    """What was not as it should be on the way to it; as `ENGINE:failed:timeout`,
+    `ENGINE:hedged`, `ENGINE:single`."""
 
     @property
     def level(self) -> Level:
@@ -159,6 +162,7 @@ class EngineFailed(Exception):
         *,
         closed: bool = False,
         costs: tuple[EngineCost, ...] = (),
+        degraded: tuple[str, ...] = (),
     ) -> None:
         """
         Args:
@@ -166,7 +170,8 @@ class EngineFailed(Exception):
             closed: whether the call may not go on without a verdict, whatever the policy says of
                 engines that fail: the engine itself is to fail closed.
             costs: of what was answered all the same.
+            degraded: see `EngineVerdict.degraded`.
         """
         super().__init__(f"{engine}: {failure.value} {detail}".rstrip())
         self.engine, self.failure, self.detail = engine, failure, detail
-        self.closed, self.costs = closed, costs
+        self.closed, self.costs, self.degraded = closed, costs, degraded

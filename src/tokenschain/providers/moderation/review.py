@@ -32,6 +32,12 @@ from tokenschain.core.ports import ModerationEngine
 
 HEDGE_SHARE = 0.5
 """Of the time there is for a verdict: an engine silent for so long gets a hedge beside it."""
+_DEGRADATIONS = {
+    EngineEventKind.FAILED: "failed",
+    EngineEventKind.HEDGED: "hedged",
+    EngineEventKind.SINGLE: "single",
+}
+"""What the record of a call has of them."""
 
 
 class Reviewer(NamedTuple):
@@ -125,6 +131,7 @@ class _Review:
         self._running: dict[asyncio.Task[EngineVerdict], Reviewer] = {}
         self._verdicts: list[EngineVerdict] = []
         self._failures: list[tuple[Reviewer, EngineFailed]] = []
+        self._degraded: list[str] = []
 
     async def run(self) -> EngineVerdict:
         """See `ReviewedByEngines.screen`."""
@@ -213,8 +220,9 @@ class _Review:
                 detail="closed" if closed else "",
             )
             raise EngineFailed(
-                first.engine, first.failure, first.detail, closed=bool(closed), costs=self._costs()
-            )
+                first.engine, first.failure, first.detail, closed=bool(closed),
+                costs=self._costs(), degraded=tuple(self._degraded),
+            )  # fmt: skip
         if missing:
             self._note(EngineEventKind.SINGLE, self._verdicts[0].engine)
         decision = arbitrate(self._in_order(), rule)
@@ -248,6 +256,7 @@ class _Review:
             ",".join(verdict.request_id for verdict in verdicts if verdict.request_id),
             self._costs(),
             tuple(dict.fromkeys(dispute.category for dispute in decision.disputes)),
+            tuple(self._degraded),
         )
 
     def _costs(self) -> tuple[EngineCost, ...]:
@@ -264,6 +273,8 @@ class _Review:
         detail: str = "",
         category: str = "",
     ) -> None:
+        if kind in _DEGRADATIONS:
+            self._degraded.append(":".join(filter(None, (engine, _DEGRADATIONS[kind], failure))))
         context = self._asking.context
         self._terms.report(
             EngineEvent(kind, engine, context.call_id, context.tenant, failure, detail, category)
