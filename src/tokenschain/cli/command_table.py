@@ -209,6 +209,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("moderation decide-proposal", "POST /moderation-proposals/{proposal_id}/decide",
             "id state", "reason"),
     Command("moderation lift", "POST /moderation-freezes/{freeze_id}/lift", "id lifted_at_s"),
+    Command("moderation effective", "GET /moderation/effective", "field value policies"),
     Command("moderation engines", "GET /moderation/engines",
             "name vendor zone breaker answered errors p50_ms p95_ms requests_today "
             "requests_left_today last_error last_error_s",

@@ -260,6 +260,10 @@ def _guards(kind: Kind) -> _Guards:
     )  # fmt: skip
 
 
+_SHOWN = {Kind.MODERATION_POLICY: answers.policy_shown}
+"""Kinds of which one by itself is shown with more than its spec."""
+
+
 def _add_reading(kind: Kind, guards: _Guards) -> None:
     """The operations of a kind that change nothing."""
 
@@ -278,8 +282,10 @@ def _add_reading(kind: Kind, guards: _Guards) -> None:
     ) -> ConfigResource:
         found = _found(asked, ResourceKey(kind, tenant, resource_name))
         tag(response, found.revision)
-        return answers.resource_shown(found)
+        return _SHOWN.get(kind, answers.resource_shown)(found)
 
+    if kind in _SHOWN:
+        read.__annotations__["return"] = answers.ModerationPolicyResource
     one, several = _WORDS[kind]
     _add(kind, "GET", "list", list_all, f"List {several}.", item=False)
     _add(kind, "GET", "read", read, f"Read {one}.")

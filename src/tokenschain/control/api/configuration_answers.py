@@ -19,6 +19,8 @@ from tokenschain.control.configuration.history import ConfigRevision, Effect, Re
 from tokenschain.control.configuration.resources import Kind, Origin
 from tokenschain.control.configuration.store import StoredResource
 from tokenschain.control.identity import ownership
+from tokenschain.core.snapshot.effective_policy import ValueOrigin, effective
+from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.core.upstream_report import MEND_VARIABLE
 from tokenschain.infra import hardening
@@ -42,6 +44,22 @@ class ConfigResource(AnswerBody):
     revision: int
     """Of its last change; its ETag."""
     changed_at_ms: int
+
+
+class EffectivePolicyValue(AnswerBody):
+    """A field of a moderation policy as it holds."""
+
+    field: str
+    """As `actions.medium` or `personal_data.mobile`; of `words`, how many."""
+    value: JsonValue
+    origin: ValueOrigin
+    """Whether the policy says it, or it follows from its sector, its audience or the defaults."""
+
+
+class ModerationPolicyResource(ConfigResource):
+    """A moderation policy, with the values that hold where it says nothing."""
+
+    effective: list[EffectivePolicyValue]
 
 
 class FieldDiff(AnswerBody):
@@ -157,6 +175,17 @@ def resource_shown(found: StoredResource) -> ConfigResource:
         **found.key._asdict(), spec=found.values, managed_by=found.managed_by,
         revision=found.revision, changed_at_ms=found.changed_at_ms,
     )  # fmt: skip
+
+
+def policy_shown(found: StoredResource) -> ModerationPolicyResource:
+    assert isinstance(found.spec, ModerationPolicy), "it is of this kind"
+    return ModerationPolicyResource(
+        **resource_shown(found).model_dump(),
+        effective=[
+            EffectivePolicyValue(field=one.field, value=one.value, origin=one.origin)
+            for one in effective(found.spec)
+        ],
+    )
 
 
 def _diff(change: ResourceChange) -> ResourceDiff:

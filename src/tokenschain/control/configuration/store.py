@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -97,6 +97,25 @@ def page(connection: Connection, kind: Kind, page_: Page, tenant: str | None) ->
     rows = paging.read_page(connection, query, page_, (order.tenant, order.name), tenant=tenant)
     found = [_decoded(ResourceKey(kind, row["tenant"], row["name"]), row) for row in rows.rows]
     return ResourcePage([one for one in found if one is not None], rows.next_cursor)
+
+
+def of_tenants(
+    connection: Connection, kind: Kind, tenants: Collection[str]
+) -> list[StoredResource]:
+    """All resources of a kind of some tenants, by tenant and name; unreadable ones are left out.
+
+    Args:
+        tenants: `` for the platform.
+    """
+    order = resources.c
+    query = (
+        select(resources)
+        .where(order.kind == kind.value, order.tenant.in_(sorted(tenants)))
+        .order_by(order.tenant, order.name)
+    )
+    rows = connection.execute(query).mappings()
+    found = [_decoded(ResourceKey(kind, row["tenant"], row["name"]), row) for row in rows]
+    return [one for one in found if one is not None]
 
 
 def _decoded(key: ResourceKey, row: Mapping[Any, Any]) -> StoredResource | None:

@@ -10,6 +10,7 @@ from tokenschain.control.configuration.kinds import LabelChoice
 from tokenschain.core.snapshot import OwnUpstreams, own_id
 from tokenschain.core.snapshot.cache_rules import CacheRules
 from tokenschain.core.snapshot.data_classes import ClassCache, DataClassRule
+from tokenschain.core.snapshot.effective_policy import resolved
 from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
 from tokenschain.core.snapshot.routing_policy import POLICIES
@@ -89,14 +90,19 @@ def cache(given: Configuration) -> CacheRules:
 
 
 def moderation(given: Configuration) -> dict[str, ModerationPolicy]:
-    """Moderation policies by name, each with whose calls it is for."""
-    found = {}
-    for (tenant, name), spec in sorted(given.moderation.items()):
-        fields = {field: getattr(spec, field) for field in ModerationPolicy.__struct_fields__}
-        if tenant:
-            fields["scope"] = _scope(tenant, spec.scope)
-        found[own_id(tenant, name)] = ModerationPolicy(**fields)
-    return found
+    """Moderation policies by name, each with whose calls it is for and its sector's defaults."""
+    return {
+        own_id(*whose): published_policy(whose.tenant, spec)
+        for whose, spec in sorted(given.moderation.items())
+    }
+
+
+def published_policy(tenant: str, spec: ModerationPolicy) -> ModerationPolicy:
+    """A policy as gateways get it."""
+    fields = {field: getattr(spec, field) for field in ModerationPolicy.__struct_fields__}
+    if tenant:
+        fields["scope"] = _scope(tenant, spec.scope)
+    return resolved(ModerationPolicy(**fields))
 
 
 def labels(given: Configuration) -> dict[str, LabelRule]:

@@ -23,6 +23,12 @@ POLICIES_MAX = 200
 WORDS_MAX = 500
 MESSAGE_ZH = "内容不符合安全要求，已停止处理。"
 MESSAGE_EN = "The content does not meet the safety requirements."
+MESSAGE = f"{MESSAGE_ZH} {MESSAGE_EN}"
+
+
+Sector = Literal["", "finance", "health", "education", "minors", "government"]
+FAILS_CLOSED: frozenset[str] = frozenset(("finance", "minors", "government"))
+"""Sectors in which an engine without a verdict blocks, whatever the audience."""
 
 
 class LevelActions(msgspec.Struct, frozen=True):
@@ -75,6 +81,13 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         Literal["public", "internal", "overseas"],
         Meta(description="Whom the application serves; decides what an engine's failure means."),
     ] = "public"
+    sector: Annotated[
+        Sector,
+        Meta(
+            description="The sector that the application is for: sets defaults, which what the "
+            "policy says itself goes before; `effective` shows which they are."
+        ),
+    ] = ""
     require_filed: Annotated[
         bool,
         Meta(
@@ -157,7 +170,8 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         Literal["", "block", "local"],
         Meta(
             description="What an engine without a verdict means: the call is blocked, or the local "
-            "rules decide. By default blocked, but `local` for an `internal` audience."
+            "rules decide. By default blocked, but `local` for an `internal` audience outside "
+            "`finance`, `minors` and `government`."
         ),
     ] = ""
     keep_texts: Annotated[
@@ -190,7 +204,18 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         str,
         Meta(max_length=500, description="What a caller is told of a blocked request; both "
              "languages by default."),
-    ] = f"{MESSAGE_ZH} {MESSAGE_EN}"  # fmt: skip
+    ] = MESSAGE  # fmt: skip
+    message_zh: Annotated[
+        str,
+        Meta(
+            max_length=240,
+            description="The Chinese half of that text, where `message` is not set; the platform's "
+            "own if unset.",
+        ),
+    ] = ""
+    message_en: Annotated[
+        str, Meta(max_length=240, description="The English half of it, in the same way.")
+    ] = ""
 
     def action_on(self, category: str, level: Level) -> Action:
         """What becomes of a finding."""
@@ -206,7 +231,7 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         """Whether an engine without a verdict blocks the call."""
         if self.engine_failure:
             return self.engine_failure == "block"
-        return self.audience != "internal"
+        return self.audience != "internal" or self.sector in FAILS_CLOSED
 
 
 def policies_for(
