@@ -304,6 +304,7 @@ ELSEWHERE: dict[str, str] = {
     "console/label_rules.py": "console/test_moderation.py",
     "console/proposals.py": "console/test_moderation.py",
     "console/strings_moderation.py": "console/test_strings.py",
+    "console/strings_policies.py": "console/test_strings.py",
     "core/labels/aigc.py": "core/labels/test_files.py",
     "core/labels/pdf.py": "core/labels/test_files.py",
     "control/api/moderation_rules.py": "control/moderation/test_local_rules.py",

@@ -122,7 +122,8 @@ def named_in(visit: Visit) -> ResourceNamed:
 
 
 _KINDS = {
-    "upstreams": "an upstream", "virtual-models": "a virtual model", "credentials": "a key"
+    "upstreams": "an upstream", "virtual-models": "a virtual model", "credentials": "a key",
+    "moderation-policies": "a moderation policy",
 }  # fmt: skip
 
 

@@ -21,7 +21,11 @@ from tokenschain.console.visit import PagePart, Visit
 
 PATH = "/console/routing"
 LISTED_MAX = 50
-REMOVED = {"upstreams": PATH, "virtual-models": f"{PATH}/models"}
+REMOVED = {
+    "upstreams": PATH,
+    "virtual-models": f"{PATH}/models",
+    "moderation-policies": "/console/moderation",
+}
 """Kinds of resources that are taken away here, with where they are listed."""
 
 

@@ -10,6 +10,7 @@ from tokenschain.console.strings_entry import ENTRY_STRINGS
 from tokenschain.console.strings_moderation import MODERATION_STRINGS
 from tokenschain.console.strings_money import MONEY_STRINGS
 from tokenschain.console.strings_platform import PLATFORM_STRINGS
+from tokenschain.console.strings_policies import POLICY_STRINGS
 from tokenschain.console.strings_routing import ROUTING_STRINGS
 from tokenschain.core.presentation import Language
 
@@ -527,6 +528,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "call.from_cache": ("缓存", "Cache"),
     "call.attempts": ("{n} 次尝试", "Attempts: {n}"),
     **MODERATION_STRINGS,
+    **POLICY_STRINGS,
     **MONEY_STRINGS,
     **ROUTING_STRINGS,
     **ACCESS_STRINGS,

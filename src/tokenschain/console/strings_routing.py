@@ -200,6 +200,7 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
     "diff.none": ("没有差异：现在已是这样。", "No difference: it is so already."),
     "remove.title.upstreams": ("移除上游", "Remove an upstream"),
     "remove.title.virtual_models": ("移除虚拟模型", "Remove a virtual model"),
+    "remove.title.moderation_policies": ("移除审核策略", "Remove a moderation policy"),
     "remove.refused": ("没有移除", "It was not removed"),
     "remove.serves": (
         "仍在接调用（进行中 {n} 个）；先排空，等进行中的完成再移除。",
