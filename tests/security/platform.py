@@ -108,6 +108,12 @@ class Platform:
         with self.engine.begin() as connection:
             return [tuple(row) for row in connection.execute(text(statement))]
 
+    def have_tenants(self, *names: str) -> None:
+        """Make tenants, with a project and an environment each."""
+        with self.engine.begin() as connection:
+            for name in names:
+                organization.ensure(connection, name, "p1", "default")
+
     def unit(self, kind: str, tenant: str, name: str) -> str:
         """The id of a unit."""
         with self.engine.begin() as connection:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, select, update
 
 from tokenschain.core.formats.stored_responses import Stored
 from tokenschain.infra.config.groups import RESPONSE_BYTES_PER_TENANT_MAX
+from tokenschain.infra.database import held_calls
 from tokenschain.infra.database.engine import upsert
 from tokenschain.infra.database.tables import api_keys, ledger, stored_responses
 from tokenschain.infra.security.suite import Place, Sealable, Sealer
@@ -111,23 +112,49 @@ class ResponseArchive:
         return _owned(connection, self._sealer.unseal(_place(tenant, response_id), row))
 
     def delete(self, connection: Connection, tenant: str, response_id: str) -> bool:
-        """Forget a tenant's response; false when there is none."""
+        """Forget a tenant's response; false when there is none. What a legal hold keeps is taken
+        from its caller, and forgotten when the hold is over."""
         self._held.pop(tenant, None)
-        result = connection.execute(
-            delete(stored_responses).where(
-                stored_responses.c.id == response_id, stored_responses.c.tenant == tenant
-            )
-        )
-        return bool(result.rowcount)
+        c = stored_responses.c
+        asked = (c.id == response_id, c.tenant == tenant)
+        held = self._is_held(connection, [tenant])
+        gone = connection.execute(delete(stored_responses).where(*asked, ~held))
+        if gone.rowcount:
+            return True
+        taken = update(stored_responses).where(*asked, c.expires_at_s > 0)
+        return bool(connection.execute(taken.values(expires_at_s=-c.expires_at_s)).rowcount)
 
     def sweep(self) -> int:
         """Forget what has expired; returns how many."""
         self._held.clear()
         with self._engine.begin() as connection:
             result = connection.execute(
-                delete(stored_responses).where(stored_responses.c.expires_at_s <= int(time.time()))
+                delete(stored_responses).where(
+                    stored_responses.c.expires_at_s <= int(time.time()),
+                    ~self._is_held(connection, None),
+                )
             )
         return int(result.rowcount)
+
+    def _is_held(
+        self, connection: Connection, tenants: Sequence[str] | None
+    ) -> ColumnElement[bool]:
+        return is_response_held(connection, tenants, self._ttl_s)
+
+
+def is_response_held(
+    connection: Connection, tenants: Sequence[str] | None, ttl_s: int
+) -> ColumnElement[bool]:
+    """Whether a legal hold keeps a stored response. Of one that was taken from its caller, the
+    time stands negative.
+
+    Args:
+        tenants: whose rows are asked for; None: all.
+    """
+    c = stored_responses.c
+    started_ms = (func.abs(c.expires_at_s) - ttl_s) * 1_000
+    call_id = func.substr(c.id, len("resp_") + 1)
+    return held_calls.is_call_held(connection, tenants, c.tenant, started_ms, call_id)
 
 
 def _owned(connection: Connection, payload: bytes) -> bytes:

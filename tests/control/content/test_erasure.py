@@ -25,6 +25,7 @@ NOW_MS = int(time.time() * 1e3)
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with platform(tmp_path_factory.mktemp("erasure")) as made:
+        made.have_tenants("acme", "back", "first", "free", "gone", "held", "late", "suites", "torn")
         yield made
 
 

@@ -22,6 +22,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.api.found_rows import need_tenant
 from tokenschain.control.audit import admin_log
 from tokenschain.control.content import content_archive, content_policies, erasure
 from tokenschain.control.content.content_archive import ContentArchive, OpenedContent
@@ -195,6 +196,8 @@ def put_content_policy(asked: Setting, wanted: NewContentPolicy) -> ContentPolic
     """
     asked.need(wanted.tenant or PLATFORM)
     asked.need_step_up()
+    if wanted.tenant:
+        need_tenant(asked, wanted.tenant)
     made = content_policies.put(
         asked.db, asked.context.engine, wanted.tenant, wanted.project, KeptContent(wanted.content),
         wanted.retention, asked.actor.id, _now_ms(),
@@ -250,6 +253,7 @@ def export_content(asked: Opening, wanted: ExportRequest) -> ListAnswer[CallCont
     """Export what a tenant's or one end user's calls said, page by page; each is on record."""
     asked.need(wanted.tenant)
     asked.need_step_up()
+    need_tenant(asked, wanted.tenant)
     keys, named = keys_of(asked.context), wanted.end_user
     whose = [end_user_hash(asked, wanted.tenant, named), wanted.from_s, wanted.until_s]
     target = f"{wanted.tenant} {wanted.from_s}..{wanted.until_s or ''}: {wanted.reason}"
@@ -276,6 +280,7 @@ def erase_content(asked: Erasing, wanted: NewErasure, background: BackgroundTask
     """
     asked.need(wanted.tenant)
     asked.need_step_up()
+    need_tenant(asked, wanted.tenant)
     if not wanted.dry_run:
         whose = [end_user_hash(asked, wanted.tenant, wanted.end_user), wanted.before_s]
         target = f"{wanted.tenant}: {wanted.reason}"

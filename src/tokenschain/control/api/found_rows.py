@@ -1,14 +1,25 @@
-"""What a request names by its id: whoever may not see it is told what is told of nothing."""
+"""What a request names: whoever may not see it is told what is told of nothing."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tokenschain.control.api.context import RequestContext
+from tokenschain.control.identity import organization
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
 Row = dict[str, Any]
+
+
+def need_tenant(asked: RequestContext, tenant: str) -> None:
+    """Insist that a tenant is there; whoever asks has the permission in it.
+
+    Raises:
+        ApiError: `not_found`.
+    """
+    if organization.find(asked.db, "tenant", tenant, tenant) is None:
+        raise ApiError("not_found", f"There is no tenant `{tenant[:64]}`.", param="tenant")
 
 
 def need_found(asked: RequestContext, found: Row | None, seen_with: str, what: str) -> Row:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.content import content_policies, key_hierarchy, legal_holds
-from tokenschain.infra.database import paging
+from tokenschain.infra.database import held_calls, paging
 from tokenschain.infra.database.content_tables import (
     call_contents,
     content_erasures,
@@ -91,12 +91,9 @@ def erase(
         connection, _unused_keys(connection, sorted({row.key_id for row in rows})), now_ms
     )
     gone += key_hierarchy.destroy(connection, _unused_days(connection, wanted), now_ms)
+    if wanted.whole_tenant:
+        _forget_tenant_elsewhere(connection, wanted.tenant)
     if wanted.whole_tenant and wanted.tenant not in legal_holds.tenants_held(connection):
-        cases, responses = moderation_cases.c.tenant, stored_responses.c.tenant
-        connection.execute(
-            update(moderation_cases).where(cases == wanted.tenant).values(sealed=b"")
-        )
-        connection.execute(delete(stored_responses).where(responses == wanted.tenant))
         t = tenant_keys.c
         whole = select(t.id).where(t.tenant == wanted.tenant, t.destroyed_at_ms.is_(None))
         gone += key_hierarchy.destroy(connection, connection.execute(whole).scalars(), now_ms)
@@ -125,6 +122,17 @@ def _conditions(connection: Connection, wanted: Selection) -> tuple[list[Any], A
     if wanted.project is not None:
         chosen.append(c.project == wanted.project)
     return chosen, legal_holds.is_held(connection, [wanted.tenant])
+
+
+def _forget_tenant_elsewhere(connection: Connection, tenant: str) -> None:
+    """Texts of a tenant's calls that stand elsewhere, but for those that legal holds keep. Of
+    stored responses it is not known when their calls were: a hold of any time keeps them all."""
+    c, r = moderation_cases.c, stored_responses.c
+    held = held_calls.is_call_held(connection, [tenant], c.tenant, c.started_ms, c.event_id)
+    texts = update(moderation_cases).where(c.tenant == tenant, ~held)
+    connection.execute(texts.values(sealed=b""))
+    if tenant not in legal_holds.tenants_held(connection):
+        connection.execute(delete(stored_responses).where(r.tenant == tenant))
 
 
 def _forget_elsewhere(connection: Connection, calls: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, insert, not_, or_, select, true, update
 
 from tokenschain.core.errors import ApiError
-from tokenschain.infra.database import paging
+from tokenschain.infra.database import held_calls, paging
 from tokenschain.infra.database.content_tables import call_contents, legal_holds
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.security import secrets
@@ -38,7 +38,7 @@ def add(connection: Connection, wanted: NewHold, by: str, now_ms: int) -> dict[s
     """
     if wanted.until_ms <= wanted.from_ms:
         raise ApiError("invalid_value", "The period ends before it begins.", param="until_s")
-    if len(_live(connection, [wanted.tenant])) >= IN_FORCE_MAX:
+    if len(held_calls.live(connection, [wanted.tenant])) >= IN_FORCE_MAX:
         raise ApiError("conflict", f"A tenant has at most {IN_FORCE_MAX} holds at one time.")
     row = wanted._asdict() | {
         "subjects": msgspec.json.encode(wanted.subjects).decode(),
@@ -76,19 +76,16 @@ def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    subjects = _subjects(row.pop("subjects"))
+    subjects = held_calls.subjects_of(row.pop("subjects"))
     return row | {"subject": subjects[0] if subjects else ""}
-
-
-_subjects = msgspec.json.Decoder(list[str]).decode
 
 
 def is_held(connection: Connection, tenants: Sequence[str]) -> ColumnElement[bool]:
     """Whether a row of `call_contents` is held; for rows of these tenants."""
     c, held = call_contents.c, []
-    for one in _live(connection, tenants):
+    for one in held_calls.live(connection, tenants):
         of_it = [c.tenant == one.tenant, c.started_ms >= one.from_ms, c.started_ms < one.until_ms]
-        if subjects := _subjects(one.subjects):
+        if subjects := held_calls.subjects_of(one.subjects):
             of_it.append(c.subject.in_(subjects))
         held.append(and_(*of_it))
     return or_(*held) if held else not_(true())
@@ -99,9 +96,3 @@ def tenants_held(connection: Connection) -> list[str]:
     c = legal_holds.c
     query = select(c.tenant).where(c.released_at_ms.is_(None)).distinct()
     return list(connection.execute(query).scalars())
-
-
-def _live(connection: Connection, tenants: Sequence[str]) -> list[Any]:
-    c = legal_holds.c
-    query = select(legal_holds).where(c.released_at_ms.is_(None), c.tenant.in_(tenants))
-    return list(connection.execute(query))

@@ -21,7 +21,7 @@ from tokenschain.core.snapshot.moderation_policy import (
     policies_for,
 )
 from tokenschain.infra.database import engine as database
-from tokenschain.infra.database import paging
+from tokenschain.infra.database import held_calls, paging
 from tokenschain.infra.database.moderation_tables import moderation_cases as cases
 from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.security import case_texts, secrets
@@ -330,10 +330,13 @@ def counts(connection: Connection, tenant: str | None, now_s: int) -> dict[str, 
 
 
 def sweep(connection: Connection, now_s: float) -> None:
-    """Forget cases that were decided, or forgotten, long ago."""
+    """Forget cases that were decided, or forgotten, long ago, and that no legal hold keeps."""
     table, now = cases.c, int(now_s)
     connection.execute(
         delete(cases).where(
-            or_(table.decided_at_s < now - DECIDED_KEPT_S, table.created_at_s < now - OPEN_KEPT_S)
+            or_(table.decided_at_s < now - DECIDED_KEPT_S, table.created_at_s < now - OPEN_KEPT_S),
+            ~held_calls.is_call_held(
+                connection, None, table.tenant, table.started_ms, table.event_id
+            ),
         )
     )
