@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def test_the_key_is_rotated_and_the_log_verified_with_the_one_that_was_kept(
         secret = secret_files.read_or_make(settings.audit_key_path)[0]
         engine = db.connect(settings.database_url)
         db.migrate(engine)
+        none_kept = ("audit", "fingerprint", "none")
         none = run("audit", "rotate-key")
         assert none.code and "nothing is sealed" in none.err
         SegmentSealer(engine, INTERNATIONAL, NoteSecret(INTERNATIONAL, secret), 1.0).seal()
@@ -69,6 +71,16 @@ def test_the_key_is_rotated_and_the_log_verified_with_the_one_that_was_kept(
         new = run("audit", "rotate-key").out.partition("\n")[0]
         assert new != kept and run("audit", "key").out.startswith(new)
         assert secret not in settings.audit_key_path.read_text("utf-8")
+        early = run("audit", "fingerprint", "--size", "1").out.splitlines()
+        assert early[1] == "segments: 1" and run("audit", "fingerprint").out.splitlines() != early
+        assert [len(group) for group in early[2].split(" ")] == [5] * 8
+        assert run("audit", "fingerprint", "--size", "99").code and run(*none_kept).code
         assert run("audit", "export", "log.tar").code == 0
         report = json.loads(run("audit", "verify", "log.tar", "--key", kept).out)
+        with tarfile.open("log.tar") as tar:
+            found = tar.extractfile("checkpoint")
+            assert found is not None
+            Path("checkpoint").write_bytes(found.read())
+        digits = run("audit", "fingerprint", "checkpoint").out.splitlines()[2]
+        assert report["fingerprint"] == digits
         assert report["verified"] and [one["key"] for one in report["keys"]] == [kept, new]

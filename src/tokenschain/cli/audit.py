@@ -38,13 +38,16 @@ def audit_verify_bundle(
         Path | None,
         typer.Option(help="CSV of `calls export` of the same time: each call is compared."),
     ] = None,
+    receipt: Annotated[
+        str | None, typer.Option(help="Receipt of a call that must be in it, as it was answered.")
+    ] = None,
 ) -> None:
     """Verify a bundle or a proof, offline: the report is JSON, and names the segment that is wrong.
 
     Ends with 1 where something is not proved, and with 2 where the file is neither.
     """
     former = None if former_checkpoint is None else former_checkpoint.read_text("utf-8")
-    report = audit_verify.report_of(str(bundle), key, former, witness or ())
+    report = audit_verify.report_of(str(bundle), key, former, witness or (), receipt)
     code = audit_verify.ending_of(report)
     if ledger is not None:
         from tokenschain.cli import audit_ledger  # noqa: PLC0415
@@ -101,6 +104,37 @@ def audit_key() -> None:
         key = log_keys.public_key(connection, secret, log.checkpoint_of(note).origin)
     console.print(key, soft_wrap=True, markup=False)
     console.print(f"\n{note}", end="", soft_wrap=True, highlight=False, markup=False)
+
+
+@audit.command("fingerprint")
+def audit_fingerprint(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="File with a checkpoint; else the log of this machine.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Of the log as it was with so many segments.")
+    ] = None,
+) -> None:
+    """Print 40 digits that two people compare a checkpoint by, over the telephone.
+
+    Who keeps a checkpoint reads its number of segments and the digits; `--size` says what this log
+    has. Where they differ, one of the two is of another log.
+    """
+    from tokenschain.control.audit import log  # noqa: PLC0415 - gateways do without
+    from tokenschain.core.audit import checkpoint as checkpoints  # noqa: PLC0415
+    from tokenschain.infra.security.suite import INTERNATIONAL  # noqa: PLC0415
+
+    try:
+        if checkpoint is not None:
+            stated = log.checkpoint_of(checkpoint.read_text("utf-8"))
+        else:
+            with _opened() as (engine, _, _):
+                stated = log.stated_at(engine, INTERNATIONAL.digest, size)
+    except (checkpoints.BadCheckpoint, LookupError, OSError, UnicodeDecodeError) as error:
+        raise admin_client.AdminError(str(error)) from None
+    said = told("segments: {size}", size=str(stated.size))
+    digits = checkpoints.fingerprint(INTERNATIONAL.digest, stated)
+    console.print(f"{stated.origin}\n{said}\n{digits}", highlight=False, markup=False)
 
 
 @audit.command("rotate-key")

@@ -302,15 +302,57 @@ class NumberedCalls:
                 due = max(due, until + 1)
 
 
+_COMMITTED = ("at_ms", "id", "key_id", "model_asked", "model_served", "outcome", "prompt_tokens",
+              "completion_tokens", "status", "tenant")  # fmt: skip
+DUE_MS = 3_600_000
+"""After a call began its record is sealed within that time."""
+
+
+class Receipt:
+    """What a caller kept of a call: `r1.CALL.GATEWAY.NUMBER.AT_MS.SALT.COMMITMENT.TENANT.CODE`."""
+
+    def __init__(self, text: str) -> None:
+        form, *parts = text.strip().rpartition(".")[0].split(".", 7)
+        _insist(form == "r1" and len(parts) == 7 and parts[3].isdecimal(), "no receipt of a call")
+        self._call, self._label, self._sequence, at_ms, self._salt, self._committed, _ = parts
+        self.at_ms, self.found = int(at_ms), dict[str, Any]()
+
+    def look_at(self, record: dict[str, Any], segment: int) -> None:
+        """Look whether a record is that of its call, and says what the caller was told."""
+        if record.get("kind") != "call" or record.get("id") != self._call:
+            return
+        self.found = {"state": "contradicted", "segment": segment}
+        said = {name: record.get(name) for name in _COMMITTED}
+        text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        digest = hashlib.sha256((self._salt + text).encode(errors="surrogatepass")).hexdigest()
+        place = str(record.get("gateway_label")), str(record.get("sequence"))
+        right = digest[:32] == self._committed and place == (self._label, self._sequence)
+        _insist(right, "its record says another thing than the caller was told")
+        self.found["state"] = "sealed"
+
+    def missing(self, from_ms: int, until_ms: int) -> str:
+        """Why it is not proved that a log of this time has it; empty where it is."""
+        if self.found:
+            return ""
+        is_due = from_ms <= self.at_ms <= until_ms - DUE_MS
+        self.found = {"state": "missing" if is_due else "not here", "segment": None}
+        return f"the call of the receipt is {self.found['state']}"
+
+
 # --- the bundle ------------------------------------------------------------------------------
 
 
 class BundleVerifier:
     """Reads a bundle once, from its beginning to its end."""
 
-    def __init__(self, key: str | None, former: str | None, witnesses: Sequence[str]) -> None:
+    def __init__(
+        self, key: str | None, former: str | None, witnesses: Sequence[str], receipt: str | None
+    ) -> None:
         """The log's key, known from elsewhere, or that of the bundle is taken; a checkpoint that
-        was kept before; keys of witnesses, each of which must have cosigned what the bundle has."""
+        was kept before; keys of witnesses, each of which must have cosigned what the bundle has;
+        the receipt of a call."""
+        self._receipt = Receipt(receipt) if receipt else None
+        self._from_ms = 0
         self._key, self._former, self._witnesses = key, former, witnesses
         self.cosigned: list[dict[str, Any]] = []
         self.problems: list[dict[str, Any]] = []
@@ -371,6 +413,10 @@ class BundleVerifier:
         for one in self._witnesses:
             if not any(cosigned["witness"] == one for cosigned in self.cosigned):
                 self._wrong(f"nothing is cosigned by {one.partition('+')[0]}")
+        if self._receipt:
+            until_ms = self._before[0]["until_ms"] if self._before else 0
+            if why := self._receipt.missing(self._from_ms, until_ms):
+                self._wrong(why)
         self.problems.sort(key=lambda one: (one["segment"] is None, one["segment"] or 0))
         places = {name: about[name] for name in ("log", "first", "until", "size")}
         keys = [{"key": key, "above": size} for key, size in self._chain.in_force()]
@@ -378,6 +424,8 @@ class BundleVerifier:
                 "records": self.records, "pauses": self.pauses, "gaps": self.gaps,
                 "cosigned": self.cosigned, "keys": keys, "key": self._key or key_text,
                 "key_from": "argument" if self._key else "bundle",
+                "fingerprint": fingerprint(note),
+                **({"receipt": self._receipt.found} if self._receipt else {}),
                 "problems": self.problems}  # fmt: skip
 
     def _wrong(self, why: str, segment: int | None = None) -> None:
@@ -438,6 +486,7 @@ class BundleVerifier:
         in_force = self._chain.may_sign(header["key_id"], number + 1)
         _insist(in_force, "it is signed with a key that was not in force")
         _insist(length_ms >= 0, "it ends before it begins: the clock ran back")
+        self._from_ms = self._from_ms or header["from_ms"]
         if number == 0:
             alone = not header["previous"] and header["first_sequence"] == 0
             _insist(alone, "the first segment of a log has something before it")
@@ -489,6 +538,8 @@ class BundleVerifier:
                 self._numbers.note(record, header["number"])
             elif record.get("action") == "audit:hand-over" and self._has_chain:
                 self._chain.enter(header["number"] + 1, str(record.get("detail")))
+            if self._receipt:
+                self._receipt.look_at(record, header["number"])
             tree.add(_leaf(leaf))
         _insist(tree.root().hex() == header["root"], "records that are not those that were sealed")
         right = gateways == header["gateways"]
@@ -605,6 +656,13 @@ def signed_checkpoint(note: str, keys: str, *, every: bool = True) -> tuple[str,
     return checkpoint_of(note)
 
 
+def fingerprint(note: str) -> str:
+    """What two people compare a checkpoint by, over the telephone."""
+    body = "".join(f"{line}\n" for line in note.split("\n")[:3]).encode()
+    digits = f"{int.from_bytes(hashlib.sha256(body).digest(), 'big') % 10**40:040}"
+    return " ".join(digits[at : at + 5] for at in range(0, 40, 5))
+
+
 class KeyChain:
     """Which key is in force for checkpoints of which size: each was handed over to by a note that
     it and the key before it have signed, so that who knows one of them knows all."""
@@ -684,13 +742,18 @@ _PROOF_FIELDS = {
 }  # fmt: skip
 
 
-def verify_proof(data: bytes, key: str | None = None) -> dict[str, Any]:
-    """The report of a proof, which is of one record."""
+def verify_proof(data: bytes, key: str | None = None, receipt: str = "") -> dict[str, Any]:
+    """The report of a proof, which is of one record, that of a receipt where one is given."""
     proof = object_of(data, "proof", _PROOF_FIELDS)
     report = {"log": proof["log"], "key": key or proof["key"],
               "key_from": "argument" if key else "proof", "problems": []}  # fmt: skip
     try:
         report |= _proved(proof, key)
+        if receipt:
+            kept = Receipt(receipt)
+            kept.look_at(report["record"], report["segment"])
+            _insist(not kept.missing(0, 0), "it is the proof of another record than the receipt's")
+            report["receipt"] = kept.found
     except NotProved as error:
         report["problems"] = [{"segment": error.segment, "why": str(error)}]
     return report | {"verified": not report["problems"]}
@@ -732,14 +795,18 @@ def _digests(lines: list[Any]) -> list[bytes]:
 
 
 def report_of(
-    path: str, key: str | None = None, former: str | None = None, witnesses: Sequence[str] = ()
+    path: str,
+    key: str | None = None,
+    former: str | None = None,
+    witnesses: Sequence[str] = (),
+    receipt: str | None = None,
 ) -> dict[str, Any]:
     """The report of a bundle, or of a proof; also of a file that is neither."""
     try:
         with open(path, "rb") as file:
             if file.read(1) == b"{":
-                return verify_proof(b"{" + file.read(PROOF_BYTES_MAX), key)
-        return BundleVerifier(key, former, witnesses).verify(path)
+                return verify_proof(b"{" + file.read(PROOF_BYTES_MAX), key, receipt or "")
+        return BundleVerifier(key, former, witnesses, receipt).verify(path)
     except (OSError, tarfile.TarError, NotProved, ValueError, StopIteration, EOFError) as error:
         said = str(error) or type(error).__name__
         return {"verified": False, "unreadable": said, "problems": [{"segment": None, "why": said}]}
@@ -758,8 +825,11 @@ def main() -> int:
     parser.add_argument("--former-checkpoint", type=lambda path: Path(path).read_text("utf-8"),
                         help="file with a checkpoint that you kept")  # fmt: skip
     parser.add_argument("--witness", action="append", default=[], help="a witness' public key")
+    parser.add_argument("--receipt", help="of a call, as `x-tc-audit-receipt` had it")
     given = parser.parse_args()
-    report = report_of(given.bundle, given.key, given.former_checkpoint, given.witness)
+    report = report_of(
+        given.bundle, given.key, given.former_checkpoint, given.witness, given.receipt
+    )
     json.dump(report, sys.stdout, indent=1)
     print()
     return ending_of(report)

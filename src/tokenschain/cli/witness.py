@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,15 +17,26 @@ witness = typer.Typer(
 Folder = Annotated[Path, typer.Argument(help="Folder of the witness: key and cosigned notes.")]
 
 
+class WitnessSuite(StrEnum):
+    """Suites of a witness."""
+
+    INTERNATIONAL = "international"
+    GM = "gm"
+
+
 @witness.command("create")
 def create_witness(
-    folder: Folder, name: Annotated[str, typer.Option(help="Its name, as witness.example.com.")]
+    folder: Folder,
+    name: Annotated[str, typer.Option(help="Its name, as witness.example.com.")],
+    suite: Annotated[
+        WitnessSuite, typer.Option(help="What it cosigns with: Ed25519, or SM2 with SM3.")
+    ] = WitnessSuite.INTERNATIONAL,
 ) -> None:
     """Make a witness with a key of its own, and print its public key."""
     from tokenschain.control.audit import witness as witnesses  # noqa: PLC0415
 
     try:
-        witnesses.create(folder, name)
+        witnesses.create(folder, name, suite)
     except (witnesses.WitnessRefused, OSError) as error:
         raise admin_client.AdminError(str(error)) from None
     show_key(folder)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import delete, insert, select, update
 
@@ -20,6 +21,7 @@ from tokenschain.control.audit.log import SegmentSealer
 from tokenschain.control.audit.witness import Witness, WitnessRefused
 from tokenschain.control.observability import alerts as alerting
 from tokenschain.core.errors import wire_refusal
+from tokenschain.infra.config.audit import AuditSettings
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.audit_tables import (
     audit_checkpoints,
@@ -42,7 +44,7 @@ TABLES = (audit_segments, audit_nodes, audit_checkpoints, audit_pending, audit_k
 class WitnessedLog:
     """A log, and a witness that follows it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suite: str = "international") -> None:
         self.engine = db.connect(f"sqlite:///{folder / 'x.db'}")
         db.migrate(self.engine)
         self.folder = folder / "witness"
@@ -51,7 +53,7 @@ class WitnessedLog:
         self.said: list[tuple[str, str]] = []
         self.secret = SECRET
         self.seal()
-        witness.create(self.folder, "w.example")
+        witness.create(self.folder, "w.example", suite)
         witness.follow(INTERNATIONAL, self.folder, self.key())
 
     def key(self) -> str:
@@ -306,6 +308,23 @@ def test_a_witness_of_the_settings_has_an_address_and_a_key(made: WitnessedLog) 
     for wrong in (key, f"ftp://w.example {key}", "https://w.example", f"https://w {made.key()}"):
         with pytest.raises(ValueError, match=r"witness|no public key"):
             cosigning.address_of(wrong)
+
+
+def test_a_witness_of_the_gm_suite_cosigns_with_sm2(tmp_path: Path) -> None:
+    made = WitnessedLog(tmp_path, "gm")
+    made.seal(2)
+    assert made.cosign() == []
+    report = made.report(tmp_path / "b.tar", witnessed=True, former=made.last_cosigned())
+    made.engine.dispose()
+    assert report["verified"] and [one["size"] for one in report["cosigned"]] == [3]
+    assert len(report["cosigned"][0]["witness"].split("+", 2)[2]) > 100, "an SM2 key"
+    named = {"witnesses": [f"https://w.example {report['cosigned'][0]['witness']}"]}
+    assert msgspec.convert(named, AuditSettings).witnesses
+    (made.folder / "suite").write_text("rot13", "utf-8")
+    with pytest.raises(WitnessRefused, match="none of international, gm"):
+        Witness(INTERNATIONAL, made.folder)
+    (made.folder / "suite").unlink()
+    assert len(Witness(INTERNATIONAL, made.folder).key()) < 100, "as it was before there were two"
 
 
 # --- another key of the log ------------------------------------------------------------------

@@ -344,6 +344,26 @@ def size_of(connection: Connection) -> int:
     return 0 if note is None else checkpoint_of(note).size
 
 
+def stated_at(engine: Engine, digest: Digest, size: int | None) -> Checkpoint:
+    """What a checkpoint of this size says; None: the latest.
+
+    Raises:
+        LookupError: the log is not so long.
+    """
+    with db.reading(engine) as connection:
+        note = latest_checkpoint(connection)
+        if note is None:
+            raise LookupError("nothing is sealed yet")
+        latest = checkpoint_of(note)
+        if size is None:
+            return latest
+        if size > latest.size:
+            raise LookupError(f"the log has {latest.size} segments")
+        return latest._replace(
+            size=size, root=merkle.root(digest, size, subtrees(connection, digest))
+        )
+
+
 def checkpoint_of(note: str) -> Checkpoint:
     """What a stored note says; whether it is signed is for verifiers."""
     return checkpoint.opened(note, [])

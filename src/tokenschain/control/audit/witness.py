@@ -14,17 +14,23 @@ from tokenschain.core.audit.checkpoint import BadCheckpoint, Checkpoint, NoteKey
 from tokenschain.core.audit.witnessing import NotCosigned
 from tokenschain.infra.security import secret_files
 from tokenschain.infra.security.note_keys import NoteSecret, note_key
-from tokenschain.infra.security.suite import Suite
+from tokenschain.infra.security.suite import GM, INTERNATIONAL, Suite
 
-_NAME, _KEY, _LOGS = "name", "key", "logs"
+_NAME, _KEY, _LOGS, _SUITE = "name", "key", "logs", "suite"
+
+
+SUITE_NAMES = (INTERNATIONAL.name, GM.name)
 
 
 class WitnessRefused(Exception):
     """The folder of a witness cannot be used; the text says why."""
 
 
-def create(folder: Path, name: str) -> None:
+def create(folder: Path, name: str, suite: str = INTERNATIONAL.name) -> None:
     """Make the folder of a witness, with a key.
+
+    Args:
+        suite: `international` cosigns with Ed25519, `gm` with SM2.
 
     Raises:
         WitnessRefused: there is one already, or the name is none.
@@ -35,6 +41,7 @@ def create(folder: Path, name: str) -> None:
         raise WitnessRefused(f"{folder} is a witness already")
     (folder / _LOGS).mkdir(parents=True, mode=0o700)
     secret_files.read_or_make(folder / _KEY)
+    _write(folder / _SUITE, suite)
     _write(folder / _NAME, name)
 
 
@@ -86,7 +93,9 @@ class Witness:
         self._clock = clock
         try:
             self.name = (folder / _NAME).read_text("utf-8")
-            self._secret = NoteSecret(suite, secret_files.read(folder / _KEY)[0])
+            self._secret = NoteSecret(
+                suite, secret_files.read(folder / _KEY)[0], _signatures(folder)
+            )
             self._logs = {}
             for place in sorted((folder / _LOGS).iterdir()):
                 keys = _keys((place / "key").read_text("utf-8"))
@@ -148,6 +157,16 @@ def _keys(text: str) -> list[NoteKey]:
     found = [note_key(line) for line in text.split()] or [note_key("")]
     if len({one.name for one in found}) > 1:
         raise ValueError("keys of several logs")
+    return found
+
+
+def _signatures(folder: Path) -> str:
+    try:
+        found = (folder / _SUITE).read_text("utf-8").strip()
+    except FileNotFoundError:  # made before there was another
+        return INTERNATIONAL.name
+    if found not in SUITE_NAMES:
+        raise ValueError(f"a suite {found[:20]!r}, which is none of {', '.join(SUITE_NAMES)}")
     return found
 
 

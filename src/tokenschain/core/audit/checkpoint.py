@@ -13,6 +13,7 @@ SIZE_MAX = 2**63 - 1
 DASH = "\N{EM DASH} "
 """Before each signature of a note."""
 _KEY_ID_BYTES = 4
+_DIGITS, _GROUP = 40, 5
 
 
 class BadCheckpoint(ValueError):
@@ -51,6 +52,14 @@ def body_of(checkpoint: Checkpoint) -> str:
     """The text that is signed."""
     root = base64.b64encode(checkpoint.root).decode()
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n"
+
+
+def fingerprint(digest: Callable[[bytes], bytes], checkpoint: Checkpoint) -> str:
+    """What two people compare a checkpoint by, over the telephone: 40 digits, which are some 132
+    bits of the digest of what is signed."""
+    number = int.from_bytes(digest(body_of(checkpoint).encode()), "big") % 10**_DIGITS
+    digits = f"{number:0{_DIGITS}}"
+    return " ".join(digits[at : at + _GROUP] for at in range(0, _DIGITS, _GROUP))
 
 
 def signed(checkpoint: Checkpoint, *signers: NoteSigner) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-_WITNESS = r"^https?://\S+ [^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}$"
+_WITNESS = r"^https?://\S+ [^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44,160}={0,2}$"
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
