@@ -43,6 +43,17 @@ def why(a: str, b: str) -> tuple[str, ...]:
         ("How do I change my delivery slot?", "How do I change my billing slot?", "scopes"),
         ("iPhone15多少钱", "iPhone16多少钱", "numbers"),
         ("How do I reset it?", "怎么重置", "language"),
+        ("What does a landlord need for gas?", "Which gas papers do tenants keep?", "roles"),
+        (
+            "Help me raise my data allowance",
+            "How to get a smaller monthly cap of my SIM",
+            "opposite",
+        ),
+        (
+            "How do I transfer my ISA from Barclays to Vanguard?",
+            "I want to move my Vanguard ISA to Barclays, what do I do?",
+            "direction",
+        ),
     ],
 )
 def test_traps_are_told_apart(a: str, b: str, reason: str) -> None:
@@ -70,6 +81,12 @@ def test_traps_are_told_apart(a: str, b: str, reason: str) -> None:
         ("This exchange rate on my purchase is wrong", "My purchase used the wrong exchange rate"),
         ("Please help me with my card. It won't activate.", "Help me activate my card."),
         ("门禁卡打不开门怎么办", "怎么用门禁卡打开门"),
+        ("I can't find my card, it is lost.", "My card is missing."),
+        ("约了号不去了怎么退", "预约的号怎么取消"),
+        ("I don't need this premium account, can I close it", "remove this premium account"),
+        ("退机票流程", "机票在哪里退"),
+        ("申请贷款有哪些要求", "什么人可以申请贷款"),
+        ("get my bills from David Miller", "download my invoices from David Miller"),
     ],
 )
 def test_what_is_said_otherwise_is_not_ruled_out(a: str, b: str) -> None:

@@ -31,13 +31,26 @@ REORDERED = frozenset(("direction", "comparison", "reversed", "language"))
 _MORE_THAN = re.compile(
     r"\b(?:better|worse|more|less|rather|[a-z]{2,}er)\b.*\bthan\b|比(?![较例赛如])"
 )
+_DESTINATION = re.compile(r"\b(?:in)?to (?:an? |the |my |our )?([a-z][\w-]+)")
 _TOWARDS = re.compile(r"[到去至飞转兑往换寄]|翻译|\bto\b|\binto\b")
 _FAILS = re.compile(
-    r"\b(?:can't|cannot|can not|won't|unable to|doesn't|does not|didn't|fails? to)\b"
+    r"\b(?:can't|cannot|can not|won't|unable to|doesn't|does not|didn't|did not|"
+    r"hasn't|has not|haven't|have not|not working|not showing|fails? to)\b"
     r"|不了|不能|无法|不上|不开|没法|没办法"
 )
 _HELP = re.compile(
-    r"\b(?:how|help|want|need|like to|show me|assist[a-z]*)\b|怎么|如何|怎样|咋|想|帮"
+    r"\b(?:how|help|want|need|like to|trying to|have to do|show me|assist[a-z]*)\b"
+    r"|怎么|如何|怎样|咋|想|帮"
+)
+_IN_TROUBLE = re.compile(
+    r"\b(?:fail(?:s|ed|ing|ure)?|missing|lost|declin[a-z]+|reject[a-z]+|refus[a-z]+|problems?|"
+    r"troubles?|issues?|errors?|pending|stuck|unable|broken)\b"
+    r"|失败|报错|出错|问题|丢失|丢了|卡住|被拒|故障|坏了"
+)
+"""What says that something fails without a word that denies."""
+_UNWANTED = re.compile(r"不[\u4e00-\u9fff]{0,2}了|\b(?:don't|do not|no longer) (?:need|want)\b")
+_ENDED = re.compile(
+    r"[退消销除]|解约|\b(?:cancel|clos|remov|delet|unsubscrib|refund|return)[a-z]*\b"
 )
 _HOW = re.compile(r"\bhow\b|怎么|如何|怎样|咋")
 _WHAT_NOW = re.compile(r"怎么办|咋办|怎么回事|咋回事|怎么处理|如何处理|如何解决|怎么解决")
@@ -58,6 +71,10 @@ class Guards:
         self._prefix_pairs = [(pair[0], pair[1]) for pair in lexicon.prefix_pairs]
         self._endings = lexicon.substance_endings
         self._heads = frozenset(stem(word) for word in lexicon.heads)
+        self._akin = [
+            frozenset(member for word in group for member in self._reader.members_of(word))
+            for group in lexicon.akin_aspects
+        ]
 
     @staticmethod
     def shipped() -> Guards:
@@ -247,6 +264,9 @@ class Guards:
             if only_a and only_b:
                 if section == "opposites" and (len(mine) > 1 or len(theirs) > 1):
                     continue
+                unlike = {(place, number) for number in only_a | only_b}
+                if section == "aspects" and any(unlike <= akin for akin in self._akin):
+                    continue
                 contrast.add(section)
             elif only_a or only_b:
                 one_sided.add(section)
@@ -291,19 +311,19 @@ def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ..
     if other_times or (found["only_times"] and same_frame):
         why.append("times")
     for name in ("scopes", "roles"):
-        if (found[f"other_{name}"] and found["rest"] >= 0.5) or (
-            found[f"only_{name}"] and same_frame
-        ):
+        # Other owners, tenants or editions are another question in whatever words.
+        if found[f"other_{name}"] or (found[f"only_{name}"] and same_frame):
             why.append(name)
     if found["other_kinds"] and found["rest"] >= 0.5:
         why.append("kinds")
     if found["other_aspects"] and found["rest"] >= 0.5:
         why.append("aspects")
-    if found["opposite"] and not found["negation"] and alike_words > 0.3:
+    if found["opposite"] and not found["negation"]:
         why.append("opposite")
     # Why something does not happen, and how it can be done, are often one question.
     same_kind = "why" not in (a.asks, b.asks) or a.asks == b.asks or alike_words > 0.8
     same_kind = same_kind and not (_is_trouble(a, b) or _is_trouble(b, a))
+    same_kind = same_kind and not (_is_unwanted(a, b) or _is_unwanted(b, a))
     denied = found["denied"] and found["rest"] >= 0.6 and same_kind
     if found["negation"] and not found["opposite"] and denied:
         why.append("negation")
@@ -311,11 +331,18 @@ def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ..
 
 
 def _is_trouble(a: TextFacts, b: TextFacts) -> bool:
-    """One says that something fails, and the other asks for help with it: it does not activate,
-    and how to activate it."""
-    if not _FAILS.search(a.text) or _FAILS.search(b.text) or not _HELP.search(b.text):
+    """One says that something fails, and the other as well in other words, or it asks for help with
+    it: it does not activate, and how to activate it."""
+    if not _FAILS.search(a.text) or _FAILS.search(b.text):
         return False
-    return not _HOW.search(_WHAT_NOW.sub("", a.text))
+    if _IN_TROUBLE.search(b.text):
+        return True
+    return bool(_HELP.search(b.text)) and not _HOW.search(_WHAT_NOW.sub("", a.text))
+
+
+def _is_unwanted(a: TextFacts, b: TextFacts) -> bool:
+    """One says that something is no longer wanted, and the other to end it."""
+    return bool(_UNWANTED.search(a.text) and not _UNWANTED.search(b.text) and _ENDED.search(b.text))
 
 
 def settled(why: tuple[str, ...], found: dict[str, float]) -> bool:
@@ -464,6 +491,11 @@ def _turned(a: TextFacts, b: TextFacts) -> bool:
         for back, forth in b.routes:
             if _about(one, forth) and _about(other, back) and not _about(one, back):
                 return True
+    goals_a, goals_b = _destinations(a), _destinations(b)
+    if goals_a and goals_b and not goals_a & goals_b:
+        called = (a.names | a.capitals) & (b.names | b.capitals)
+        if goals_a <= called and goals_b <= called:
+            return True
     places_a = [word for word in a.spoken if word in a.names]
     places_b = [word for word in b.spoken if word in b.names]
     return (
@@ -471,6 +503,12 @@ def _turned(a: TextFacts, b: TextFacts) -> bool:
         and places_a == places_b[::-1]
         and bool(_TOWARDS.search(a.text) and _TOWARDS.search(b.text))
     )
+
+
+def _destinations(facts: TextFacts) -> set[str]:
+    """What something is taken to, where that has a name."""
+    found = _DESTINATION.findall(facts.text)
+    return {word for word in found if word in facts.capitals or stem(word) in facts.names}
 
 
 def _about(one: str, other: str) -> bool:

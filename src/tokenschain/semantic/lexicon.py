@@ -19,6 +19,8 @@ class Lexicon(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix_pairs: Groups
     scopes: tuple[str, ...]
     aspects: tuple[str, ...]
+    akin_aspects: Groups
+    """Of each group, an answer to one aspect answers the others."""
     roles: tuple[str, ...]
     kinds: tuple[str, ...]
     names: tuple[str, ...]

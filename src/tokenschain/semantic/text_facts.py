@@ -193,6 +193,11 @@ class FactReader:
         """Whether a word of a gist is in the lexicon: then it is no slip of the keyboard."""
         return word in self._zh or (word,) in self._en
 
+    def members_of(self, word: str) -> tuple[tuple[int, int], ...]:
+        """The classes of a word, and which member of each it names."""
+        known = self._zh.get(word) or self._en.get((stem(word),))
+        return known.members if known is not None else ()
+
     def facts_of(self, raw: str) -> TextFacts:
         """Read a text."""
         text = self.plain(raw)
