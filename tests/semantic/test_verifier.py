@@ -84,7 +84,7 @@ def test_weights_of_the_wrong_sign_or_for_other_evidence_are_refused() -> None:
     ("a", "b", "like"),
     [
         ("I expect a refund of $160", "please give me back the 350 dollars", "please refund me"),
-        ("退保流程是什么样的", "想退保的话在哪里办", "想退保的话怎么办"),
+        ("退保要多少手续费", "想退保的话几天能到账", "想退保的话要交多少钱"),
     ],
 )
 def test_what_is_ruled_out_and_worded_otherwise_ranks_below_its_like(

@@ -34,8 +34,9 @@ EVIDENCE = {
     "vetoed_quantity": -1, "vetoed_name": -1, "vetoed_scope": -1, "vetoed_kind": -1,
     "vetoed_opposite": -1,
 }  # fmt: skip
-"""What is weighed, by its name in `Guards.compare`, and whether it speaks for or against; `e5` and
-`use` are the cosines of the better and of the fast embedder, `vetoed_...` what guards rule out."""
+"""What is weighed, by its name in `Guards.compare`, and whether it speaks for or against. `e5` and
+`use` are the cosines of the better and of the fast embedder; `vetoed_...` is what guards rule out:
+the share of words in common, by which a veto tells the more."""
 MOSTLY = 0.5
 VETOED = {
     "vetoed_quantity": frozenset(("numbers", "dates", "codes", "units")),
@@ -106,7 +107,9 @@ class Verifier:
             "gist_en": 0.0 if chinese else found["gist"],
         }
         for name, reasons in VETOED.items():
-            found[name] = float(not reasons.isdisjoint(why))
+            # A veto tells least of texts that have little in common: of two amounts in otherwise
+            # unlike words, people often say that the questions ask the same.
+            found[name] = 0.0 if reasons.isdisjoint(why) else found["words"]
         return Compared([found[name] for name in EVIDENCE], why, settled(why, found))
 
     def probability(self, evidence: Matrix) -> Matrix:
