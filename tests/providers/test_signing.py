@@ -110,6 +110,22 @@ def test_volcano_v4() -> None:
     )
 
 
+def test_aws_v4() -> None:
+    """The example of Amazon S3's documentation: GET Object."""
+    empty = hashlib.sha256(b"").hexdigest()
+    request = Signable(
+        "GET", "/test.txt",
+        [("Host", "examplebucket.s3.amazonaws.com"), ("Range", "bytes=0-9"),
+         ("x-amz-content-sha256", empty), ("x-amz-date", "20130524T000000Z")],
+    )  # fmt: skip
+    keys = KeyPair("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+    assert signing.aws_v4(request, keys, "us-east-1", "s3") == (
+        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
+        "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, Signature="
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+    )
+
+
 def test_baidu_bce() -> None:
     request = Signable(
         "GET",

@@ -165,6 +165,35 @@ def audit_rotate_key() -> None:
     console.print(f"\n{note}", end="", soft_wrap=True, highlight=False, markup=False)
 
 
+@audit.command("anchors")
+def audit_anchors(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write each checkpoint and its evidence into.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 20,
+) -> None:
+    """List where checkpoints of the log were anchored: time stamps, and objects under lock.
+
+    `audit verify --former-checkpoint NOTE` shows that a bundle goes on from one, and
+    `openssl ts -verify` that an authority stamped it.
+    """
+    from tokenschain.control.audit import anchors  # noqa: PLC0415 - gateways do without
+    from tokenschain.infra.database.engine import reading  # noqa: PLC0415
+
+    with _opened() as (engine, _, _), reading(engine) as connection:
+        found = anchors.listed(connection, count)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for one in found:
+            kind = ".tsr" if one.kind == "timestamp" else ".json"
+            (out / f"{one.size}-{one.id}.note").write_bytes(one.note.encode())
+            (out / f"{one.size}-{one.id}{kind}").write_bytes(one.evidence)
+    for one in found:
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.at_s))
+        line = f"{at}  {one.size}  {one.kind}  {one.place}  {one.id}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
 @audit.command("grants")
 def audit_grants(
     role: Annotated[str, typer.Argument(help="The role as which control connects.")],

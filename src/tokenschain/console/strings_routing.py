@@ -531,6 +531,11 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "审计日志只有 {count} 个见证者签署：{reason}",
         "Only {count} witnesses cosign the audit log: {reason}",
     ),
+    "alerts.name.audit_unanchored": ("审计锚定中断", "Audit not anchored"),
+    "alerts.said.audit_unanchored": (
+        "一天内只有 {count} 个位置保存了审计日志的检查点：{reason}",
+        "Only {count} places had a checkpoint of the audit log within a day: {reason}",
+    ),
     "alerts.name.incident_report_due": ("事件报告时限", "Incident report due"),
     "alerts.said.incident_report_due": (
         "事件“{title}”的报告时限已用去 {percent}%",

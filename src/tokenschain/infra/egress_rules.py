@@ -211,6 +211,10 @@ def _machines(settings: Settings) -> Iterator[tuple[str, str | None, str]]:
         yield "semantic.urls", url, ""
     for witness in settings.audit.witnesses:
         yield "audit.witnesses", witness.partition(" ")[0], ""
+    for url in settings.audit.timestamp_urls:
+        yield "audit.timestamp_urls", url, ""
+    if settings.audit.object_lock is not None:
+        yield "audit.object_lock.url", settings.audit.object_lock.url, ""
     for name, one in (("judge", settings.cache.judge), ("embedder", settings.cache.embedder)):
         if one is not None:
             yield f"cache.{name}.base_url", one.base_url, one.zone

@@ -32,6 +32,7 @@ from tokenschain.control.api.internal import (
 )
 from tokenschain.control.api.sessions import LOGIN_BYTES_MAX, SESSIONS_PATH
 from tokenschain.control.audit import admin_log
+from tokenschain.control.audit.anchors import AnchoringJob
 from tokenschain.control.audit.cosigning import CosigningJob
 from tokenschain.control.audit.daily_reconciliation import ReconciliationJob
 from tokenschain.control.audit.egress_refusals import EgressRefusals
@@ -81,6 +82,7 @@ from tokenschain.providers.vendor_table import vendor_of
 from tokenschain.wire.exchange import Exchange
 from tokenschain.wire.server import HttpServer, Limits
 from tokenschain.wiring import key_stores
+from tokenschain.wiring.anchors import anchor_places
 from tokenschain.wiring.machine import want_semantic
 
 _DRAIN_MAX_S = 5
@@ -177,7 +179,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
                 maintenance.run,
                 settings_file.run,
                 SecretReports(engine, settings.node_name, internal, master, report).run,
-                *_audit_jobs(settings, egress, engine, report),
+                *_audit_jobs(settings, egress, engine, vault, report),
                 RetentionJob(engine, settings.destroyed_keys_path, report).run,
             )
         ],
@@ -255,7 +257,7 @@ def _sealing(settings: Settings, engine: Engine, report: Reporter) -> SealingJob
 
 
 def _audit_jobs(
-    settings: Settings, egress: Egress, engine: Engine, report: Reporter
+    settings: Settings, egress: Egress, engine: Engine, vault: secrets.Vault, report: Reporter
 ) -> list[Callable[[], Coroutine[None, None, None]]]:
     """What seals the audit log, has its checkpoints cosigned where there are witnesses, and notes
     what was not connected to."""
@@ -273,6 +275,14 @@ def _audit_jobs(
             quorum=settings.audit.witness_quorum, alert=alerts.audit_unwitnessed,
         )  # fmt: skip
         jobs.append(cosigning.run)
+    secret_of = partial(secrets.resolve, vault=vault)
+    places = anchor_places(settings, egress.operators_client(), secret_of, time.time)
+    if places and settings.audit.sealing:
+        jobs.append(
+            AnchoringJob(
+                engine, places, settings.audit.anchor_interval_s, report, alerts.audit_unanchored
+            ).run
+        )
     return jobs
 
 

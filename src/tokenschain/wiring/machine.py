@@ -333,7 +333,12 @@ def _environment_of(settings: Settings, kind: str, named: Sequence[str]) -> dict
     references: dict[str, list[str | None]] = {
         "gateway": [*named],
         # Control asks own engines how they are, and tests every upstream.
-        "control": [settings.smtp.password, settings.oidc.client_secret, *named],
+        "control": [
+            settings.smtp.password,
+            settings.oidc.client_secret,
+            settings.audit.anchor_credential,
+            *named,
+        ],
         "semantic": [one.credential for one in (cache.judge, cache.embedder) if one is not None],
         "engine": [],
     }

@@ -183,6 +183,7 @@ def _other_references(settings: Settings) -> Iterator[tuple[str, str]]:
     named = {
         "smtp.password": settings.smtp.password,
         "oidc.client_secret": settings.oidc.client_secret,
+        "audit.object_lock.credential": settings.audit.anchor_credential,
         "cache.judge.credential": judge.credential if judge is not None else None,
         "cache.embedder.credential": embedder.credential if embedder is not None else None,
     }

@@ -60,7 +60,8 @@ def _own_files(settings: Settings) -> Iterator[Path]:
 def _of_other_parts(settings: Settings) -> Iterator[str]:
     models = (settings.cache.judge, settings.cache.embedder)
     keys = (one.credential for one in models if one is not None)
-    yield from filter(None, (settings.smtp.password, settings.oidc.client_secret, *keys))
+    own = settings.smtp.password, settings.oidc.client_secret, settings.audit.anchor_credential
+    yield from filter(None, (*own, *keys))
 
 
 def _place(reference: str) -> str:

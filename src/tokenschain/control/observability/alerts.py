@@ -242,6 +242,14 @@ def audit_unwitnessed(engine: Engine, detail: Mapping[str, Any], now_s: float) -
         return _say(engine, connection, "", "audit_unwitnessed", found, now_s)
 
 
+def audit_unanchored(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
+    """Note that for a day no checkpoint of the audit log was anchored somewhere; said once a day.
+    Returns how many; `detail` as in `audit_unwitnessed`."""
+    found = {**detail, "subject": [], "period_s": int(now_s // DAY_S) * DAY_S}
+    with engine.begin() as connection:
+        return _say(engine, connection, "", "audit_unanchored", found, now_s)
+
+
 def second_factor_reset(
     connection: Connection, tenant: str, detail: Mapping[str, str], now_s: float
 ) -> int:
@@ -578,7 +586,7 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
             f"{count} call records of today could not be entered and are set aside, one because: "
             f"{reason}. See `tokenschain records rejected`.",
         )
-    if kind in ("audit_differs", "audit_unwitnessed"):
+    if kind in ("audit_differs", "audit_unwitnessed", "audit_unanchored"):
         return _audit_words(kind, detail)
     if kind == "moderation_packs_stale":
         return _pack_words(detail)
@@ -662,6 +670,12 @@ def _audit_words(kind: str, detail: dict[str, Any]) -> tuple[str, str]:
             f"请运行 tokenschain audit reconcile {day}。",
             f"Audit log and ledger of {day} differ about {count} calls ({reason}). See "
             f"`tokenschain audit reconcile {day}`.",
+        )
+    if kind == "audit_unanchored":
+        return (
+            f"审计日志的锚定位置只有 {count} 个在一天内有效，应有 {detail['amount']} 个：{reason}",
+            f"{count} of {detail['amount']} places had a checkpoint of the audit log within a day: "
+            f"{reason}",
         )
     return (
         f"审计日志只有 {count} 个见证者签署，应有 {detail['amount']} 个：{reason}",

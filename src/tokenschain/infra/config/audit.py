@@ -8,7 +8,43 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from tokenschain.infra.config.value_types import HttpUrl, Reference
+
 _WITNESS = r"^https?://\S+ [^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44,160}={0,2}$"
+
+
+class ObjectLockSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A bucket with object lock, where checkpoints of the log are put."""
+
+    url: Annotated[
+        HttpUrl,
+        Meta(
+            description="Address of the bucket, with a path before the names of objects if wanted: "
+            "`https://ENDPOINT/BUCKET/PATH`. It must have been made with object lock."
+        ),
+    ]
+    credential: Annotated[
+        Reference,
+        Meta(
+            description="Where its key pair is, of the form `id:secret`: `env:NAME`, `file:PATH` "
+            "or `sealed:NAME`. It puts objects, and reads them with their retention; no more."
+        ),
+    ]
+    region: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z",
+            description="Region that requests are signed for.",
+        ),
+    ] = "us-east-1"
+    retain_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=36_500,
+            description="Days for which nobody, its owner included, can delete an object.",
+        ),
+    ] = 1_096
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,3 +88,28 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
             "fewer there is an alert. 0: all of them.",
         ),
     ] = 0
+    timestamp_urls: Annotated[
+        tuple[HttpUrl, ...],
+        Meta(
+            description="Time stamp authorities (RFC 3161) that stamp the log's checkpoints: what "
+            "was in the log by then is proved without this platform's keys."
+        ),
+    ] = ()
+    object_lock: Annotated[
+        ObjectLockSettings | None,
+        Meta(description="Object storage that keeps the log's checkpoints under object lock."),
+    ] = None
+    anchor_interval_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="Seconds from one checkpoint that is time-stamped or put into object "
+            "storage to the next; without one for a day there is an alert.",
+        ),
+    ] = 3_600.0
+
+    @property
+    def anchor_credential(self) -> str | None:
+        """Where the key pair of the object storage is."""
+        return None if self.object_lock is None else self.object_lock.credential

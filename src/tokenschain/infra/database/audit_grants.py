@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from tokenschain.infra.database.audit_tables import audit_keys, audit_nodes, audit_segments
+from tokenschain.infra.database.audit_tables import (
+    audit_anchors,
+    audit_keys,
+    audit_nodes,
+    audit_segments,
+)
 
 OWNER = "tokenschain_audit"
 """Nobody logs in as this role."""
-SEALED = (audit_segments, audit_nodes, audit_keys)
+SEALED = (audit_segments, audit_nodes, audit_keys, audit_anchors)
 """What is only ever added to."""
 
 

@@ -79,3 +79,17 @@ audit_keys = Table(
     ),  # the hand-over, signed by the key before and by this one; null: the first
 )
 """Public keys of the log: each signs the checkpoints that are larger than its size."""
+
+audit_anchors = Table(
+    "audit_anchors",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),  # timestamp, object
+    Column("place", Text, nullable=False),  # its address
+    Column("at_s", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),  # the checkpoint, byte for byte
+    Column("evidence", LargeBinary, nullable=False),
+    Index("audit_anchors_by_place", "kind", "place", "at_s"),
+)
+"""Checkpoints that were kept where nobody here can change them."""
