@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 
@@ -130,12 +131,28 @@ def test_what_is_overdue_is_marked_and_counted(house: House) -> None:
     assert '<dt>Overdue</dt><dd class="num">1</dd>' in browser.get(HOME).text
 
 
-def test_what_each_engine_found_is_shown_to_its_tenant_alone(house: House) -> None:
-    house.enter(tenant="alpha", project="p1", moderation="blocked",
-                moderation_detail="values/other:high:x@cloud-one")  # fmt: skip
-    text = house.browser("alpha", "reviewer").get(HOME).text
-    assert "<code>cloud-one</code>" in text.partition('id="engines"')[2].partition("</section>")[0]
-    assert "cloud-one" not in house.browser("beta", "owner").get(HOME).text
+def test_what_was_found_is_shown_by_each_thing_to_its_tenant_alone(house: House) -> None:
+    for outcome, detail in (
+        ("blocked", "values/terrorism:high:x@cloud-one"),
+        ("review", "values/terrorism:disputed:cloud-one+cloud-two;rights/privacy:high:x@cloud-one"),
+    ):
+        house.enter(tenant="alpha", project="p1", moderation=outcome, moderation_detail=detail,
+                    model_asked="asked-so")  # fmt: skip
+
+    def sums(by: str) -> str:
+        text = house.browser("alpha", "reviewer").get(f"{HOME}?by={by}").text
+        return text.partition('id="statistics"')[2].partition("</section>")[0]
+
+    def row(name: str, by: str) -> list[str]:
+        return re.findall('num">([^<]*)<', sums(by).partition(name)[2].partition("</tr>")[0])
+
+    assert row("Terrorism and extremism", "category") == ["2", "1", "1", "0", "0", "—"]
+    assert row(">Privacy<", "category") == ["1", "0", "0", "0", "0", "—"]
+    assert row('<code class="wrap">cloud-one</code>', "engine") == ["2", "1", "0", "0", "0", "—"]
+    assert row("cloud-one+cloud-two", "engine")[2] == "1"
+    assert row("asked-so", "model") == ["2", "1", "1", "0", "0", "—"]
+    assert "No texts kept" in sums("language")
+    assert "cloud-one" not in house.browser("beta", "owner").get(f"{HOME}?by=engine").text
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])

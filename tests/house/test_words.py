@@ -169,6 +169,7 @@ PLAIN = frozenset(
         "disabled",
         "discard",
         "disconnect",
+        "disputed",
         "doctor",
         "documents",
         "domains",

@@ -198,7 +198,8 @@ COMMANDS: tuple[Command, ...] = (
             "tenant month calls unnamed_calls end_users_in_year end_users_max "
             "sensitive_end_users_in_year sensitive_end_users_max basis warning stopped"),
     Command("moderation statistics", "GET /moderation/statistics",
-            "day tenant action category engine language model calls findings upheld released"),
+            "day tenant action category engine language model calls findings disputed upheld "
+            "released"),
     Command("moderation suspensions", "GET /moderation-suspensions",
             "created_at_s tenant end_user cause blocked_calls until_s released_by id"),
     Command("moderation release", "POST /moderation-suspensions/{suspension_id}/release",

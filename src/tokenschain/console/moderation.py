@@ -21,6 +21,8 @@ TEXT_CHARACTERS_MAX = 4_000
 """As `POST /moderation/test` takes."""
 STATES = ("active", "share", "shadow")
 """Those in force first."""
+BY = ("category", "engine", "language", "model")
+"""What sums of 30 days are by."""
 _TOTAL = "total"
 
 
@@ -85,13 +87,36 @@ class StageRows(msgspec.Struct):
     data: list[StageRow]
 
 
-class EngineSums(msgspec.Struct):
-    """What one engine found in 30 days, and what people said of it."""
+class StatisticsRow(msgspec.Struct):
+    """What was found and done, by one thing and what became of the call; see
+    `GET /moderation/statistics`."""
 
-    engine: str
     calls: int
+    disputed: int
     upheld: int
     released: int
+    action: str = ""
+    category: str = ""
+    engine: str = ""
+    language: str = ""
+    model: str = ""
+
+
+class StatisticsRows(msgspec.Struct):
+    """All of them."""
+
+    data: list[StatisticsRow]
+
+
+class SumsOf(msgspec.Struct):
+    """All calls of one category, engine, language or model."""
+
+    name: str
+    calls: int = 0
+    blocked: int = 0
+    disputed: int = 0
+    upheld: int = 0
+    released: int = 0
 
     @property
     def agreement(self) -> float | None:
@@ -100,10 +125,18 @@ class EngineSums(msgspec.Struct):
         return self.upheld / decided if decided else None
 
 
-class EngineSumsList(msgspec.Struct):
-    """See `GET /moderation/statistics`."""
-
-    data: list[EngineSums]
+def sums_by(name: str, rows: list[StatisticsRow]) -> list[SumsOf]:
+    """Rows added up whatever became of the calls, the most calls first."""
+    found: dict[str, SumsOf] = {}
+    for row in rows:
+        key = getattr(row, name)
+        sums = found.setdefault(key, SumsOf(key))
+        sums.calls += row.calls
+        sums.blocked += row.calls * (row.action == "blocked")
+        sums.disputed += row.disputed
+        sums.upheld += row.upheld
+        sums.released += row.released
+    return sorted((one for one in found.values() if one.name), key=lambda one: -one.calls)
 
 
 class EngineRow(msgspec.Struct):
@@ -178,11 +211,11 @@ async def _page(
     stages: list[StageRow] | None,
     refusal: ApiRefusal | None,
 ) -> Response:
-    whose = {"tenant": visit.tenant}
+    whose, by = {"tenant": visit.tenant}, visit.choice("by", BY, BY[0])
     reads: dict[str, Awaitable[object]] = {
         "packs": visit.api.get("/moderation/packs", PackRows),
-        "engines": visit.api.get(
-            "/moderation/statistics", EngineSumsList, {**whose, "group_by": "engine"}
+        "statistics": visit.api.get(
+            "/moderation/statistics", StatisticsRows, {**whose, "group_by": f"{by},action"}
         ),
         "counts": visit.api.get("/moderation-cases/counts", WaitingCases, whose),
     }
@@ -192,16 +225,17 @@ async def _page(
         query = {**whose, "limit": POLICIES_MAX}
         reads["policies"] = visit.api.get("/moderation-policies", ListedResources, query)
     parts = await visit.parts(**reads)
-    listed = parts.get("policies")
+    listed, counted = parts.get("policies"), parts["statistics"].data
     rows = [
         ListedPolicy(one, msgspec.convert(one.spec, ModerationPolicy))
         for one in (listed.data.data if listed and listed.data else [])
     ]
     return renderer.form(
         "moderation.html", visit, refusal, packs=parts["packs"], counts=parts["counts"],
-        engines=parts["engines"], states=parts.get("states"), policies=listed,
+        statistics=parts["statistics"], states=parts.get("states"), policies=listed,
         rows=sorted(rows, key=_order), names=category_names(visit),
         risks=risk_names(visit), text=text, stages=stages, characters_max=TEXT_CHARACTERS_MAX,
+        by=by, choices=BY, sums=sums_by(by, counted.data) if counted else [],
     )  # fmt: skip
 
 

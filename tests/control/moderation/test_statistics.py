@@ -50,16 +50,16 @@ def _rows(house: Platform, group_by: str, more: str = "&tenant=alpha") -> list[d
 
 
 def test_a_call_counts_once_by_action_and_once_for_each_category(house: Platform) -> None:
-    nothing = {"upheld": 0, "released": 0}
+    nothing = {"disputed": 0, "upheld": 0, "released": 0}
     assert _rows(house, "action") == [
-        {"action": "blocked", "calls": 2, "findings": 5, "upheld": 0, "released": 1},
+        {"action": "blocked", "calls": 2, "findings": 5, "disputed": 0, "upheld": 0, "released": 1},
         {"action": "passed", "calls": 1, "findings": 0} | nothing,
     ]
     assert _rows(house, "category,engine") == [
         {"category": "", "engine": "", "calls": 1, "findings": 0} | nothing,
         {"category": "attack/jailbreak", "engine": "attack_rules", "calls": 1, "findings": 1}
         | nothing,
-        {"category": "values/other", "engine": "words", "calls": 2, "findings": 4, "upheld": 0,
+        {"category": "values/other", "engine": "words", "calls": 2, "findings": 4, "disputed": 0, "upheld": 0,
          "released": 1},
     ]  # fmt: skip
 

@@ -46,6 +46,8 @@ class ModerationSums(AnswerBody):
     calls: int
     """By category or engine, a call counts once for each of those that it has."""
     findings: int
+    disputed: int
+    """Calls in which two engines disagree; by category, on that one."""
     upheld: int
     """Calls of which people decided that moderation was right."""
     released: int

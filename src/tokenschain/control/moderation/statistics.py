@@ -21,6 +21,7 @@ GROUPS_MAX = 100_000
 """Of equal calls, which the database adds up."""
 _BY_FINDING = frozenset(("category", "engine"))
 _UNREAD = "not_scanned"
+_DISPUTED = "disputed"
 
 
 def add_up(
@@ -71,23 +72,25 @@ def add_up(
     rows = connection.execute(query).mappings().all()
     if len(rows) > GROUPS_MAX:
         raise ApiError("invalid_value", "That is too much at once: ask for less time, or a tenant.")
-    sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
     for row in rows:
-        for key, findings in _keys_of(row, group_by).items():
+        for key, (findings, disputed) in _keys_of(row, group_by).items():
             added = sums[key]
             added[0] += row["calls"]
             added[1] += row["calls"] * findings
-            added[2] += row["calls"] * (row["decision"] == "uphold")
-            added[3] += row["calls"] * (row["decision"] == "release")
-    names = ("calls", "findings", "upheld", "released")
+            added[2] += row["calls"] * disputed
+            added[3] += row["calls"] * (row["decision"] == "uphold")
+            added[4] += row["calls"] * (row["decision"] == "release")
+    names = ("calls", "findings", "disputed", "upheld", "released")
     return [
         dict(zip(group_by, key, strict=True)) | dict(zip(names, sums[key], strict=True))
         for key in sorted(sums)
     ]
 
 
-def _keys_of(row: Any, group_by: Sequence[str]) -> dict[tuple[str, ...], int]:
-    """The groups that a call belongs to, and how many of its findings belong to each."""
+def _keys_of(row: Any, group_by: Sequence[str]) -> dict[tuple[str, ...], tuple[int, bool]]:
+    """The groups that a call belongs to, how many of its findings belong to each, and whether
+    engines disagree on one of those."""
     known = {
         "day": time.strftime("%Y-%m-%d", time.gmtime(row["day"] // 1_000)),
         "tenant": row["tenant"], "action": row["moderation"], "model": row["model_asked"],
@@ -96,9 +99,12 @@ def _keys_of(row: Any, group_by: Sequence[str]) -> dict[tuple[str, ...], int]:
     found = findings_of(row["moderation_detail"])
     if _BY_FINDING.isdisjoint(group_by) or not found:
         key = tuple(known.get(name, "") for name in group_by)
-        return {key: sum(one.times for one in found)}
-    counts: dict[tuple[str, ...], int] = defaultdict(int)
+        disputed = any(one.level == _DISPUTED for one in found)
+        return {key: (sum(one.times for one in found), disputed)}
+    counts: dict[tuple[str, ...], tuple[int, bool]] = defaultdict(lambda: (0, False))
     for one in found:
         known |= {"category": one.category, "engine": one.engine}
-        counts[tuple(known[name] for name in group_by)] += one.times
+        key = tuple(known[name] for name in group_by)
+        times, disputed = counts[key]
+        counts[key] = times + one.times, disputed or one.level == _DISPUTED
     return counts
