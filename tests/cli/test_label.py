@@ -35,3 +35,17 @@ def test_a_file_is_labelled_verified_and_found_out_when_it_was_changed(tmp_path:
     refused = _run("write", str(file), "--call", "req_1", "--producer", CODE)
     assert refused.exit_code == 2 and file.read_bytes() == b"\x00\x01"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.md", "b.md"]
+
+
+def test_a_file_that_a_label_would_break_stays_as_it_is(tmp_path: Path) -> None:
+    for name, data in (("a.json", b"{}"), ("a.py", b"#!/usr/bin/python3\n"), ("a.docx", b"")):
+        file = tmp_path / name
+        file.write_bytes(data)
+        refused = _run("write", str(file), "--call", "req_1", "--producer", CODE)
+        assert refused.exit_code == 2 and "may break" in refused.output, refused.output
+        assert file.read_bytes() == data
+    plain = tmp_path / "a.txt"
+    plain.write_text("x", "utf-8")
+    to = ["--into", str(tmp_path / "b.json"), "--call", "req_1", "--producer", CODE]
+    assert _run("write", str(plain), *to).exit_code == 2
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.docx", "a.json", "a.py", "a.txt"]

@@ -35,15 +35,14 @@ def label_write(
     ] = None,
 ) -> None:
     """Write the label into a file, in place of one that it has."""
-    data = _bytes_of(file)
+    data, target = _bytes_of(file), into or file
     made = AigcLabel(content_producer=producer, produce_id=call)
-    content = _read(file, data).content
+    content = _read(target, data).content
     made = msgspec.structs.replace(made, reserved_code_1=_digest(made, content))
     try:
-        written = write_file(data, file.name, made)
+        written = write_file(data, target.name, made)
     except BadFile as error:
         raise typer.BadParameter(str(error)) from None
-    target = into or file
     part = target.with_name(f".{target.name}.part")
     part.write_bytes(written)
     part.replace(target)

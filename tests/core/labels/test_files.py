@@ -167,6 +167,14 @@ def test_files_that_are_hostile_or_of_no_known_kind_are_refused(name: str, data:
         read_file(data, name)
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.py", "a.CSV", "empty.docx", "page.html", "a.pdf"])
+def test_a_text_that_a_line_would_break_is_refused(name: str) -> None:
+    for data in (b"", b'{"a": 1}\n'):
+        with pytest.raises(BadFile, match=r"may break a `\.[a-z]+` file"):
+            write_file(data, name, LABEL)
+        assert read_file(data, name).label is None
+
+
 @pytest.mark.parametrize("text", ["", "{}x", '{"Label": 1}', '{"Label": "4"}', '{"Nothing": ""}',
                                   '{"ProduceID": "' + "x" * 9_000 + '"}', "[]"])  # fmt: skip
 def test_what_is_no_label_is_refused(text: str) -> None:

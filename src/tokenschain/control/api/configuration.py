@@ -54,7 +54,7 @@ from tokenschain.control.configuration.changes import Change, ConfigurationRefus
 from tokenschain.control.configuration.history import ConfigRevision
 from tokenschain.control.configuration.resources import Kind, Origin, Problem, ResourceKey
 from tokenschain.control.configuration.store import StoredResource
-from tokenschain.control.identity import ownership
+from tokenschain.control.identity import organization, ownership
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.errors import ApiError, ErrorProblem
 from tokenschain.core.formats.json_bounds import DOCUMENTS_BOUNDS, JsonBounds
@@ -305,6 +305,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
     ) -> AppliedResource:
         key = ResourceKey(kind, tenant, resource_name)
         asked.need(tenant or PLATFORM)
+        _check_tenant(asked, tenant)
         _check_version(store.find(_locked(asked), key), if_match)
         return _changed(asked, response, key, dict(wanted.spec), wanted.reason, dry_run=dry_run)
 
@@ -431,6 +432,15 @@ def _merged(before: Mapping[str, Any], patch: Mapping[str, JsonValue]) -> dict[s
         else:
             found[name] = value
     return found
+
+
+def _check_tenant(asked: RequestContext, tenant: str) -> None:
+    """
+    Raises:
+        ApiError: `not_found`: what is set for nobody would hold for nobody, in silence.
+    """
+    if tenant and organization.find(asked.db, "tenant", tenant, tenant) is None:
+        raise ApiError("not_found", "There is no such tenant.", param="tenant")
 
 
 def _changed(

@@ -12,6 +12,7 @@ import re
 import zlib
 from binascii import crc32
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import NamedTuple
 
 import msgspec
@@ -34,6 +35,8 @@ _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 _PNG_XMP = b"XML:com.adobe.xmp\x00"
 _PNG_TEXT = b"AIGC\x00"
 _MARKDOWN = (".md", ".markdown")
+_PLAIN = (".txt", ".text", "")
+"""Ends of names of texts whose first line may be anything; it would break a program, or data."""
 
 
 class LabelledFile(NamedTuple):
@@ -366,9 +369,12 @@ def _lines(text: str, start: int, end: int) -> Iterator[int]:
 
 def _write_text(data: bytes, name: str, label: str) -> bytes:
     mark, text = _decoded(data)
+    suffix = PurePath(name.lower()).suffix
+    if suffix not in (*_PLAIN, *_MARKDOWN):
+        raise BadFile(f"a label would be a line of it, which may break a `{suffix}` file")
     eol = "\r\n" if "\r\n" in text[:4_096] else "\n"
     line = f"AIGC: {label}{eol}"
-    if not name.lower().endswith(_MARKDOWN):
+    if suffix not in _MARKDOWN:
         return (mark + line + _read_line(text)[1]).encode()
     text = _read_front(text)[1]
     begun = _front_of(text)
