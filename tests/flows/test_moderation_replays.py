@@ -1,5 +1,5 @@
 """Moderation of what is not asked of a model just now: answers from the cache, kept conversations,
-and calls that share one call upstream; by the policy of today."""
+and calls that share one call upstream, by the policy of today; and what is kept of a cut stream."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from anthropic import Anthropic
+from openai import OpenAI
 
 from tests import web
 from tests.flows.test_labels import RULES
+from tests.flows.test_moderation import case_of
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
@@ -36,10 +39,10 @@ class House(NamedTuple):
         headers = {"authorization": f"Bearer {self.key}"}
         return web.post(f"{self.stack.url}/v1/{path}", json=body, headers=headers, timeout=30)
 
-    def mind(self, *words: str) -> None:
+    def mind(self, *words: str, **more: Any) -> None:
         """From now on, these words are blocked for the tenant."""
         listed = [{"text": one, "risk": "A.1.h", "level": 3, "match": 2} for one in words]
-        spec = {"state": "active", "scope": f"tenant/{TENANT}", "words": listed}
+        spec = {"state": "active", "scope": f"tenant/{TENANT}", "words": listed} | more
         reply = self.stack.admin("PUT", "/api/v1/moderation-policies/today", json={"spec": spec})
         assert reply.status_code == 200, reply.text
         self.stack.until_served()
@@ -133,3 +136,67 @@ def test_calls_that_share_a_batch_are_screened_each_and_none_has_a_label(
 
     until(together)
     assert house.stack.admin("DELETE", path).status_code == 200
+
+
+BEGINNING = "这是一段平常的话，" * 4
+AFTER = 300
+"""Pieces after the word; at a pause each, so that the upstream has not ended when it is cut."""
+PAUSE_S = 0.05
+
+
+def _by_openai(house: House, text: str) -> tuple[Any, str, str, int]:
+    with OpenAI(base_url=f"{house.stack.url}/v1", api_key=house.key, max_retries=0) as client:
+        raw = client.chat.completions.with_raw_response.create(
+            model="sim-chat", messages=[{"role": "user", "content": text}], stream=True,
+            stream_options={"include_usage": True}, extra_body={"x_sim": {"pause_s": PAUSE_S}},
+        )  # fmt: skip
+        chunks = list(raw.parse())
+    choices = [choice for chunk in chunks for choice in chunk.choices]
+    said = "".join(choice.delta.content or "" for choice in choices)
+    (reason,) = [choice.finish_reason for choice in choices if choice.finish_reason]
+    usage = chunks[-1].usage
+    assert usage is not None
+    return raw, said, reason, usage.completion_tokens
+
+
+def _by_anthropic(house: House, text: str) -> tuple[Any, str, str, int]:
+    with Anthropic(base_url=house.stack.url, api_key=house.key, max_retries=0) as client:
+        raw = client.messages.with_raw_response.create(
+            model="sim-chat", messages=[{"role": "user", "content": text}], max_tokens=4_096,
+            stream=True, extra_body={"x_sim": {"pause_s": PAUSE_S}},
+        )  # fmt: skip
+        events = list(raw.parse())
+    said = "".join(e.delta.text for e in events if e.type == "content_block_delta")
+    (ending,) = [e for e in events if e.type == "message_delta"]
+    assert events[-1].type == "message_stop"
+    return raw, said, ending.delta.stop_reason, ending.usage.output_tokens
+
+
+@pytest.mark.parametrize(
+    ("ask", "reason"), [(_by_openai, "content_filter"), (_by_anthropic, "refusal")]
+)
+def test_a_stream_that_is_cut_is_told_to_client_upstream_and_record(
+    house: House, ask: Any, reason: str
+) -> None:
+    house.mind(NEW, keep_texts=True)
+    pieces = [*BEGINNING, *NEW, *["后"] * AFTER]
+    house.upstream.says = lambda request, sim: pieces  # type: ignore[method-assign]
+    left, answered = house.upstream.disconnects, house.upstream.answered
+    text = f"cut {next(_numbers)}"
+    reply, said, why, tokens = ask(house, text)
+    assert said == BEGINNING and why == reason
+    until(lambda: house.upstream.disconnects > left)
+    assert house.upstream.answered == answered, "the upstream was told to stop"
+    row = house.stack.row_of(reply)
+    assert (row["moderation"], row["finish_reason"]) == ("blocked", "content_filter")
+    assert row["moderation_detail"] == "values/other:high:policy#0"
+    assert row["completion_tokens"] == tokens and 0 < tokens < AFTER
+    case = case_of(house.stack, reply)
+    opened = house.stack.admin("POST", f"/api/v1/moderation-cases/{case['id']}/open")
+    (kept,) = opened.json()["data"]
+    (place,) = kept["spans"]
+    assert kept["text"].startswith(BEGINNING) and kept["text"][slice(*place)] == NEW
+    asked = len(house.upstream.requests)
+    again, _, _, _ = ask(house, text)
+    assert again.headers["x-tc-cache"] == "miss"
+    assert len(house.upstream.requests) == asked + 1, "what was cut is not kept"
