@@ -117,7 +117,7 @@ class FakeHouse:
         if self.room is not None:
             raise self.room
 
-    def settle(self, call: Call) -> CallRecord:
+    def settle(self, call: Call, unsent: int = 0) -> CallRecord:
         self.log.append(f"settle {call.error.code if call.error else 'ok'}")
         return CallRecord(call.request.id, 0, "")
 
@@ -229,7 +229,7 @@ class LoggedSteps:
     def partial_output(self) -> PartialOutput | None:
         return None
 
-    def settle(self, call: Call) -> CallRecord:
+    def settle(self, call: Call, unsent: int = 0) -> CallRecord:
         self._do("record")
         call.record = CallRecord(call.request.id, 0, "")
         return call.record

@@ -15,7 +15,7 @@ import typer.main
 from tests.house.tree import SOURCE
 from tokenschain import cli
 from tokenschain.cli import cache, language, tables
-from tokenschain.cli.command_table import all_commands
+from tokenschain.cli.command_table import COMMANDS, all_commands
 from tokenschain.cli.operations import operations
 from tokenschain.core import upstream_report
 
@@ -66,6 +66,7 @@ def _english(monkeypatch: pytest.MonkeyPatch) -> None:
 def english() -> set[str]:
     states = {"active", "expired", "revoked", "disabled", "closed"}
     words = set(cache._WARMED.values()) | states | set(upstream_report.TEXTS)
+    words |= {one.nothing for one in COMMANDS if one.nothing}
     return {*helps(typer.main.get_command(cli.app)), *said(), *headings(), *words}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from tests import web
+from tests.cli.shell import shell
 from tests.stack import PRICES, Stack
 from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
@@ -90,6 +92,40 @@ def test_a_tenant_that_reaches_its_limit_is_kept_inside(stack: Stack) -> None:
     assert noted["target"] == str(noted["detail"]["year"]) and noted["detail"]["basis"] == "exempt"
     # Others go on.
     assert ask(stack, stack.new_key(tenant="other"), "hello").status_code == 200
+
+
+def test_the_register_of_processors_names_who_abroad_is_handed_data(
+    stack: Stack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = "/api/v1/processors/far"
+    spec = {"vendor": "=Far Cloud", "purpose": "answers", "upstreams": ["far", "gone"],
+            "contract": "C-7", "region": "Singapore", "reviewed_on": "2026-11-01"}  # fmt: skip
+    made = stack.admin("PUT", path, json={"spec": spec})
+    assert made.status_code == 200 and "`gone`" in str(made.json()["warnings"])
+    assert ask(stack, stack.new_key(tenant="third"), "hello").status_code == 200
+    until(lambda: reported(stack, "third")["calls"])
+    assert reported(stack, "third")["recipients"] == ["=Far Cloud"]
+    late = stack.admin("PUT", path, json={"spec": spec | {"reviewed_on": "2026-02-30"}})
+    assert late.status_code == 400 and late.json()["error"]["param"].endswith("reviewed_on")
+    assert stack.admin("PUT", f"{path}?tenant=acme", json={"spec": spec}).status_code == 400
+    environment = {"TOKENSCHAIN_CONTROL__URL": f"http://127.0.0.1:{stack.control_port}",
+                   "TOKENSCHAIN_ADMIN_TOKEN": stack.admin_token}  # fmt: skip
+    with shell(monkeypatch, capsys, **environment) as run:
+        file = tmp_path / "register.csv"
+        assert run("processors", "export", "--out", str(file)).code == 0
+        head, entry = file.read_text("utf-8-sig").splitlines()
+        assert head.startswith("name,vendor,purpose,upstreams") and entry.startswith("far,'=Far")
+        assert "far; gone" in entry and entry.endswith("2026-11-01")
+        empty = run("compliance", "transfers", "--month", "2020-02")
+        assert "no call of this month" in empty.err and not empty.out
+
+
+def test_the_bytes_of_a_whole_answer_are_on_record(stack: Stack) -> None:
+    reply = ask(stack, stack.new_key(tenant="other"), "hello", "home")
+    assert stack.row_of(reply)["bytes_out"] == len(reply.content) > 0
 
 
 def test_a_month_that_there_is_not_is_said(stack: Stack) -> None:

@@ -431,14 +431,14 @@ def test_a_fault_while_a_call_is_recorded_leaves_a_record(
 
 def test_what_a_call_held_is_given_back_when_it_cannot_be_recorded() -> None:
     class Broken(LoggedSteps):
-        def settle(self, call: Call) -> CallRecord:
+        def settle(self, call: Call, unsent: int = 0) -> CallRecord:
             raise ZeroDivisionError
 
     house = Broken()
     call = house.call()
     call.reservation = held = KeptReservation()
     with pytest.raises(ZeroDivisionError):
-        pipeline._settle(call, house, b"")
+        pipeline._settle(call, house, b"", b"")
     assert [one.event_id for one in held.settled] == [call.request.id]
     assert held.settled[0].charge_pico == 0
 

@@ -259,7 +259,7 @@ def _resource(house: House, path: str) -> str:
     single = kind in ("routing", "cache-rules", "label-rules")
     name = "default" if single else f"r{next(_numbers)}"
     path = path.replace("{resource_name}", name) + (
-        "" if kind in ("models", "filings") else "?tenant=acme"
+        "" if kind in ("models", "filings", "processors") else "?tenant=acme"
     )
     house.made(path.replace("/test?", "?"), {"spec": SPECS[kind]}, "PUT")
     return path
@@ -276,6 +276,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "filings": {"number": "1", "models": ["m"], "source": "notice"},
     "label-rules": {"explicit": "end"},
     "data-classes": {"cache": "none"},
+    "processors": {"vendor": "V", "purpose": "answers"},
 }
 KEY = {"tenant": "acme", "project": "p1"}
 TARGET = {"tenant": "acme", "kind": "webhook", "name": "n", "address": "https://b.example"}

@@ -548,6 +548,7 @@ class Intruder:
             "filings": {"number": "1", "models": ["m"], "source": "notice"},
             "label-rules": {"explicit": "end"},
             "data-classes": {"cache": "none"},
+            "processors": {"vendor": "V", "purpose": "answers"},
         }  # fmt: skip
         whose = pick(["acme", "acme", "beta", ""])
         for path, spec in specs.items():

@@ -414,5 +414,7 @@ def _show(command: Command, operation: Operation, found: Any, output: Format) ->
         )
     elif operation.method != "GET" and columns and human and not isinstance(found, list):
         print(found[columns[0]])
+    elif found == [] and command.nothing and human:
+        errors.print(told(command.nothing), highlight=False)
     else:
         tables.show(msgspec.to_builtins(found), columns, output)

@@ -44,6 +44,8 @@ class Command(NamedTuple):
     """In place of the operation's own."""
     watched: bool = False
     """Whether it helps to see it again and again."""
+    nothing: str = ""
+    """What is said of a list without a row, where that says more than that nothing was found."""
 
 
 def _units(kind: str, title: str) -> tuple[Command, ...]:
@@ -68,6 +70,7 @@ _RESOURCES = {"upstreams": "upstreams", "credentials": "upstream-credentials", "
               "moderation-policies": "moderation-policies",
               "filings": "filings",
               "data-classes": "data-classes",
+              "processors": "processors",
               "label-rules": "label-rules"}  # fmt: skip
 """Kinds of resources of the configuration by path, and their groups of commands."""
 
@@ -196,7 +199,8 @@ COMMANDS: tuple[Command, ...] = (
             "created_at_s tenant model reason created_by lifted_at_s id"),
     Command("compliance transfers", "GET /transfers",
             "tenant month calls unnamed_calls end_users_in_year end_users_max "
-            "sensitive_end_users_in_year sensitive_end_users_max basis warning stopped"),
+            "sensitive_end_users_in_year sensitive_end_users_max basis warning stopped recipients",
+            nothing="no call of this month sent data abroad"),
     Command("moderation statistics", "GET /moderation/statistics",
             "day tenant action category engine language model calls findings disputed upheld "
             "released"),

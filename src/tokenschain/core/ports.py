@@ -231,8 +231,12 @@ class Metering(Protocol):
             ApiError: 503 `journal_full`.
         """
 
-    def settle(self, call: Call) -> CallRecord:
-        """Write the call's one record. Never raises for the caller's fault."""
+    def settle(self, call: Call, unsent: int = 0) -> CallRecord:
+        """Write the call's one record. Never raises for the caller's fault.
+
+        Args:
+            unsent: bytes of the answer that are sent once the record is written.
+        """
 
 
 async def on_loop(work: Callable[[], T], caller: KeyGrant | None = None) -> T:

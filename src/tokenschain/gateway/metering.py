@@ -103,12 +103,12 @@ class JournalMetering:
         except self._full as error:
             raise ApiError("journal_full", f"Calls cannot be recorded: {error}.") from error
 
-    def settle(self, call: Call) -> CallRecord:
+    def settle(self, call: Call, unsent: int = 0) -> CallRecord:
         """See `core.ports.Metering.settle`."""
         try:
             now, attempts, hit = time.monotonic(), call.attempts, call.cache.hit
             if attempts or hit is None or hit.entry is None or call.error is not None:
-                record = record_of(call, now, self._name)
+                record = record_of(call, now, self._name, unsent)
                 if attempts and call.caller is not None:
                     last, fields = attempts[-1], call.parsed.fields
                     if USER in fields or SAFETY_IDENTIFIER in fields:
@@ -120,7 +120,7 @@ class JournalMetering:
                     ):
                         self._price(record, call)
             else:
-                record = hit_record_of(call, hit.name, hit.entry, now, self._name)
+                record = hit_record_of(call, hit.name, hit.entry, now, self._name, unsent)
                 share = round(self._served.get().cache.hit_price * PER_MILLION)
                 if share:
                     self._price_hit(record, hit.entry, share)
@@ -259,13 +259,14 @@ def begun(call: Call, name: str) -> CallRecord:
     return record
 
 
-def record_of(call: Call, now: float, name: str = "") -> CallRecord:
+def record_of(call: Call, now: float, name: str = "", unsent: int = 0) -> CallRecord:
     """The record of a call that ends now, sold at cost; see `CallRecord` for units.
 
     Nothing is charged where no answer was given: what upstreams are owed stands on its attempts.
 
     Args:
         name: of this process.
+        unsent: bytes of the answer that are still to be sent.
     """
     request, parsed, attempts, error = call.request, call.parsed, call.attempts, call.error
     caller, began = call.caller or _NOBODY, request.received_at
@@ -306,7 +307,7 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
         usage.source, version, currency, cost_pico, call.cache.outcome, call.moderation,
     )  # fmt: skip
     ends = (
-        first_token_ms, (now - began) * 1e3, request.bytes_in, call.writer.bytes_out,
+        first_token_ms, (now - began) * 1e3, request.bytes_in, call.writer.bytes_out + unsent,
         finish_reason, trace_id, "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, usage.cache_write_tokens, usage.cache_write_1h_tokens,
         usage.audio_prompt_tokens, usage.image_prompt_tokens, usage.audio_completion_tokens,
@@ -325,7 +326,7 @@ def record_of(call: Call, now: float, name: str = "") -> CallRecord:
 
 
 def hit_record_of(
-    call: Call, key: str, entry: CacheEntry, now: float, name: str = ""
+    call: Call, key: str, entry: CacheEntry, now: float, name: str = "", unsent: int = 0
 ) -> CallRecord:
     """The record of a call that was given a cached answer, free of charge: `record_of` it, in a
     third of the instructions, and what the answer saved.
@@ -333,6 +334,7 @@ def hit_record_of(
     Args:
         key: of the answer, in hex.
         name: of this process.
+        unsent: bytes of the answer that are still to be sent.
     """
     request, parsed, cache, caller = call.request, call.parsed, call.cache, call.caller or _NOBODY
     started_ms = request.started_ms
@@ -344,7 +346,7 @@ def hit_record_of(
         call_record.fitting(parsed.model, MODEL_CHARACTERS_MAX), entry.model_served, "",
         [], 200, "ok", "", "", parsed.stream, 0, 0, 0, 0,
         "cache", "", entry.currency, 0, cache.outcome, call.moderation,
-        None, (now - request.received_at) * 1e3, request.bytes_in, call.writer.bytes_out,
+        None, (now - request.received_at) * 1e3, request.bytes_in, call.writer.bytes_out + unsent,
         "", trace_id, "" if call.tags is NO_TAGS else call.tags.line,
         call.snapshot_version, 0, 0, 0, 0, 0,
         False, [], "", 1.0, caller.account, name,

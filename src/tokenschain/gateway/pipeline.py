@@ -108,7 +108,7 @@ async def serve(call: Call, steps: Steps) -> None:
         call.blame_ourselves()
         raise
     finally:
-        _settle(call, steps.metering, last)
+        _settle(call, steps.metering, last, final)
     if call.writer.keeps_long(call, final):
         with suppress(ApiError):  # too much waits there: then it is stored as it is sent
             final = await steps.off_loop(partial(call.writer.keep, call, final), caller)
@@ -127,7 +127,7 @@ def answer_at_once(call: Call, steps: Steps, ready: ReadyAnswer) -> bool:
     try:
         answer = ready.give(call)
     finally:
-        _settle(call, steps.metering, answer)
+        _settle(call, steps.metering, answer, answer)
     call.writer.close(call, answer)
     return True
 
@@ -174,11 +174,15 @@ def _parse(
     return None
 
 
-def _settle(call: Call, metering: Metering, last: bytes) -> None:
-    """Record, give back what was reserved, keep the answer; each whether or not another fails."""
+def _settle(call: Call, metering: Metering, last: bytes, final: bytes) -> None:
+    """Record, give back what was reserved, keep the answer; each whether or not another fails.
+
+    Args:
+        final: what is still to be sent.
+    """
     record = None
     try:
-        record = metering.settle(call)
+        record = metering.settle(call, len(final))
     finally:
         try:
             if call.screening is not None:

@@ -325,7 +325,7 @@ class _Null:
 
     def admit(self, call: Call) -> None: ...
 
-    def settle(self, call: Call) -> CallRecord:
+    def settle(self, call: Call, unsent: int = 0) -> CallRecord:
         return NO_RECORD
 
     def authenticate(self, call: Call) -> KeyGrant:

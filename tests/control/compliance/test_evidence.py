@@ -25,6 +25,7 @@ from tokenschain.control.duties import incidents
 from tokenschain.control.identity import api_keys, separation
 from tokenschain.core.audit import witnessing
 from tokenschain.core.cache.key import Identity
+from tokenschain.core.compliance.processors import Processor
 from tokenschain.core.gateway_status import GatewayStatus, PackStatus, RefusedRevision
 from tokenschain.core.limits import Rate, Selector
 from tokenschain.core.moderation.personal_data import DataKind
@@ -51,6 +52,7 @@ POLICY = ModerationPolicy(
     engines=("green",), media="block", offenders=OffenderLimits(),
     require_filed=True,
 )  # fmt: skip
+ENGINES = ("green",)
 ALL_BY_TWO = get_args(GuardedOperation)
 BOOT = {"version": __version__, "files": 600, "changed": [], "record": "r", "settings_file": ""}
 LABEL = LabelRule(explicit="end", implicit="on", producer="001191110000000000000000000")
@@ -95,6 +97,7 @@ class House:
             moderation={"all": POLICY}, filings={"m": "Beijing-1"}, labels={"*": LABEL},
         )  # fmt: skip
         self.now_s = time.time()
+        self.processors = {"models": registered()}
         with made.house.engine.begin() as db:
             separation.switch(db, on=True)
             for duty in ("system", "security", "audit"):
@@ -125,12 +128,22 @@ class House:
         """What queries read, with something planted that is gone afterwards."""
         with self.house.engine.connect() as db, db.begin() as transaction:
             plot = Plot(self, SimpleNamespace(db=db, settings=self.settings,
-                                              snapshot=self.snapshot, now_s=self.now_s))  # fmt: skip
+                                              snapshot=self.snapshot, now_s=self.now_s,
+                                              processors=self.processors))  # fmt: skip
             if plant is not None:
                 plant(plot)
             facts = plot.facts
-            yield PlatformFacts(facts.db, facts.settings, facts.snapshot, facts.now_s)
+            yield PlatformFacts(
+                facts.db, facts.settings, facts.snapshot, facts.now_s, facts.processors
+            )
             transaction.rollback()
+
+
+def registered(**values: Any) -> Processor:
+    """An entry of the register for all that is somebody else's, but for this."""
+    fields = {"vendor": "V", "purpose": "answers", "upstreams": ("own",), "engines": ENGINES,
+              "contract": "C-1", "reviewed_on": time.strftime("%Y-%m-%d")}  # fmt: skip
+    return Processor(**fields | values)
 
 
 class Plot(NamedTuple):
@@ -160,6 +173,10 @@ class Plot(NamedTuple):
         self.facts.snapshot = msgspec.structs.replace(
             self.facts.snapshot, upstreams={"own": changed}
         )
+
+    def register(self, **values: Any) -> None:
+        """The register of processors, but for this."""
+        self.facts.processors = {"models": registered(**values)}
 
     def gateway(self, **values: Any) -> None:
         """What the gateway says, but for this."""
@@ -426,6 +443,10 @@ PLANTS: dict[str, tuple[str, Callable[[Plot], None]]] = {
         "metadata_labelled",
         lambda p: p.snapshot(labels={"*": LabelRule(explicit="end", implicit="on")})),
     "residency_open": ("data_stays", _residency),
+    "processors_missing": ("processors_registered", lambda p: p.register(upstreams=())),
+    "processors_without_contract": ("processors_registered", lambda p: p.register(contract="")),
+    "processors_unreviewed": (
+        "processors_registered", lambda p: p.register(reviewed_on="2020-01-01")),
     "clock_apart": ("clock_agrees", lambda p: p.gateway(at_s=p.facts.now_s - 900)),
 }  # fmt: skip
 """By the gap that is to be found: the query, and what plants it."""
@@ -443,6 +464,9 @@ EMPTIED: dict[str, tuple[str, Callable[[Plot], None]]] = {
     "no_model": ("models_filed", lambda p: p.snapshot(models={})),
     "only_near_ways": (
         "transport_encrypted", lambda p: p.set("control", public_url=None, gateway_url=None)),
+    "no_processor": (
+        "processors_registered",
+        lambda p: p.snapshot(upstreams={}, moderation={})),
     "no_clock_compared": ("clock_agrees", _no_gateway),
 }  # fmt: skip
 """By what there is nothing of: the query, and what takes it away."""

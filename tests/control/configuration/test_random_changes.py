@@ -121,6 +121,11 @@ _SPECS: dict[Kind, st.SearchStrategy[dict[str, Any]]] = {
                   "kind": _often("registration", "algorithm", seldom=("other",)),
                   "ended_on": _often("2027-01-01", seldom=("2020-01-01",))},
     ),
+    Kind.PROCESSOR: st.fixed_dictionaries(
+        {"vendor": _often("V", seldom=("", 5)), "purpose": _often("answers", seldom=("",))},
+        optional={"reviewed_on": _often("2026-01-31", seldom=("2026-02-30", "soon")),
+                  "upstreams": _often(["a"], seldom=("a", [1]))},
+    ),
     Kind.DATA_CLASS: _some({
         "sovereignty": _often("domestic-only", "none", seldom=("zone:moon", None)),
         "cache": _often("exact", "none", seldom=("some",)),
@@ -151,6 +156,7 @@ _NAMES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.CACHE_RULES: _often("default"),
     Kind.MODERATION_POLICY: _often("strict", "all", seldom=("Not One",)),
     Kind.FILING: _often("first", "second", seldom=("Not One",)),
+    Kind.PROCESSOR: _often("first", seldom=("Not One",)),
     Kind.DATA_CLASS: _often("core", "L3", seldom=("not one",)),
     Kind.LABEL_RULES: _often("default", seldom=("other",)),
 }

@@ -217,5 +217,8 @@ def _made(asked: RequestContext, standard: str) -> ComplianceReport:
         known = ", ".join(STANDARDS)
         raise ApiError("not_found", f"There are reports of: {known}.", param="standard")
     context = asked.context
-    facts = PlatformFacts(asked.db, context.settings, context.publisher.snapshot, time.time())
+    facts = PlatformFacts(
+        asked.db, context.settings, context.publisher.snapshot, time.time(),
+        context.configurator.current(asked.db).given.processors,
+    )  # fmt: skip
     return report.make(standard, facts)

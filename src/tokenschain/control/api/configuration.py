@@ -77,6 +77,7 @@ PATHS: dict[Kind, str] = {
     Kind.MODERATION_POLICY: "moderation-policies",
     Kind.FILING: "filings",
     Kind.DATA_CLASS: "data-classes",
+    Kind.PROCESSOR: "processors",
     Kind.LABEL_RULES: "label-rules",
 }
 _WORDS: dict[Kind, tuple[str, str]] = {
@@ -89,6 +90,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.MODERATION_POLICY: ("a moderation policy", "moderation policies"),
     Kind.FILING: ("a filing", "filings and registrations of models"),
     Kind.DATA_CLASS: ("a data class", "data classes"),
+    Kind.PROCESSOR: ("a processor", "who is handed data of calls"),
     Kind.LABEL_RULES: ("label rules", "label rules"),
 }
 Tenant = Annotated[str, Query(max_length=64, pattern=r"^[\w.@-]*$")]
@@ -167,6 +169,15 @@ class DataClassBody(NewSpec):
     example: ClassVar[Example] = {"spec": {"sovereignty": "domestic-only", "cache": "exact"}}
 
 
+class ProcessorBody(NewSpec):
+    """What the register says of a processor."""
+
+    example: ClassVar[Example] = {
+        "spec": {"vendor": "Example Cloud", "purpose": "answers", "upstreams": ["bailian"],
+                 "contract": "C-2026-7", "reviewed_on": "2026-11-01"},
+    }  # fmt: skip
+
+
 class LabelRulesBody(NewSpec):
     """What label rules are to be."""
 
@@ -183,6 +194,7 @@ _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.MODERATION_POLICY: ModerationPolicyBody,
     Kind.FILING: FilingBody,
     Kind.DATA_CLASS: DataClassBody,
+    Kind.PROCESSOR: ProcessorBody,
     Kind.LABEL_RULES: LabelRulesBody,
 }
 

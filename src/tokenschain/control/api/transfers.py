@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -11,7 +12,7 @@ from tokenschain.control.api.bodies import AnswerBody, Items
 from tokenschain.control.api.context import AdminRoute, NameQuery, Permission, RequestContext
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.sovereignty import transfers
-from tokenschain.core.compliance.transfers import Basis, day_of
+from tokenschain.core.compliance.transfers import ABROAD, Basis, day_of
 from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 
@@ -43,6 +44,8 @@ class Transfers(AnswerBody):
     """Whether four fifths of a limit are reached."""
     stopped: bool
     """Whether nothing of the tenant's goes abroad any more."""
+    recipients: list[str]
+    """Who abroad, or nobody knows where, is registered (`processors`) and may be asked."""
 
 
 @router.get("/transfers")
@@ -58,7 +61,22 @@ def list_transfers(
     asked.need(whose or PLATFORM)
     given = month or time.strftime("%Y-%m", time.gmtime(day_of(time.time_ns() // 10**6) * 86_400))
     try:
-        rows = transfers.report(asked.db, asked.context.settings.sovereignty, whose, given)
+        rows = transfers.report(
+            asked.db, asked.context.settings.sovereignty, whose, given, _recipients(asked)
+        )
     except ValueError as error:
         raise ApiError("invalid_value", "There is no such month.", param="month") from error
     return Items[Transfers](data=[Transfers(**row) for row in rows])
+
+
+def _recipients(asked: RequestContext) -> Callable[[str], list[str]]:
+    """Vendors of upstreams abroad that are the platform's or a tenant's own."""
+    register = asked.context.configurator.current(asked.db).given.processors.values()
+    known = asked.context.publisher.snapshot.upstreams
+    abroad = {name: one.tenant for name, one in known.items() if one.zone in ABROAD}
+
+    def of(tenant: str) -> list[str]:
+        mine = {name for name, owner in abroad.items() if owner in ("", tenant)}
+        return sorted({one.vendor for one in register if not mine.isdisjoint(one.upstreams)})
+
+    return of

@@ -16,6 +16,7 @@ from tokenschain.control.configuration.kinds import (
     LabelRulesSpec,
     ModelSpec,
     ModerationPolicySpec,
+    ProcessorSpec,
     RoutingSpec,
     Spec,
     TenantCacheRulesSpec,
@@ -50,6 +51,7 @@ class Configuration(msgspec.Struct, frozen=True):
     labels: LabelRulesSpec = LabelRulesSpec()
     tenant_labels: Mapping[str, TenantLabelRulesSpec] = {}
     data_classes: Mapping[Owned, DataClassSpec] = {}
+    processors: Mapping[str, ProcessorSpec] = {}
 
     @property
     def virtual_names(self) -> frozenset[str]:
@@ -83,6 +85,7 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     moderation: dict[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
     filings: dict[str, FilingSpec] = {}
     data_classes: dict[Owned, DataClassSpec] = {}
+    processors: dict[str, ProcessorSpec] = {}
     for key in sorted(specs):
         spec, whose = specs[key], Owned(key.tenant, key.name)
         match spec:
@@ -108,6 +111,8 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
                 filings[key.name] = spec
             case DataClassSpec():
                 data_classes[whose] = spec
+            case ProcessorSpec():
+                processors[key.name] = spec
             case LabelRulesSpec():
                 labels = spec
             case TenantLabelRulesSpec():
@@ -116,7 +121,7 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     upstreams.sort(key=lambda one: (one[0].tenant, one[1].preference))
     return Configuration(
         dict(upstreams), credentials, models, virtual, routing, tenant_routing, cache,
-        tenant_cache, moderation, filings, labels, tenant_labels, data_classes,
+        tenant_cache, moderation, filings, labels, tenant_labels, data_classes, processors,
     )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Checks of filings: days that there are, in their order; and what a filing is not enough for."""
+"""Checks of filings and processors: days that there are, in their order; and what a filing is not
+enough for."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 
 from tokenschain.control.configuration.configuration import Configuration
 from tokenschain.control.configuration.resources import Kind, Problem
+from tokenschain.core.snapshot import own_id
 
 _DAYS = (
     "launched_on", "filed_on", "changed_on", "change_filed_on", "ended_on", "end_filed_on",
@@ -20,7 +22,11 @@ _AFTER = (
 
 
 def problems(given: Configuration) -> Iterator[Problem]:
-    """What is wrong with filings by themselves."""
+    """What is wrong with filings and processors by themselves."""
+    for name, entry in given.processors.items():
+        if entry.reviewed_on and not _is_day(entry.reviewed_on):
+            why = f"reviewed_on = {entry.reviewed_on}: there is no such day"
+            yield Problem(Kind.PROCESSOR, "", name, "reviewed_on", why)
     for name, spec in given.filings.items():
         for field in _DAYS:
             day = getattr(spec, field)
@@ -36,6 +42,12 @@ def problems(given: Configuration) -> Iterator[Problem]:
 
 def consequences(before: Configuration, after: Configuration) -> Iterator[Problem]:
     """What is right, and does not do what somebody may think."""
+    known = {own_id(*whose) for whose in after.upstreams}
+    for name, entry in after.processors.items():
+        unknown = sorted(set(entry.upstreams) - known)
+        if unknown and before.processors.get(name) != entry:
+            why = f"there is no upstream `{unknown[0]}`: the entry is for none of that name."
+            yield Problem(Kind.PROCESSOR, "", name, "upstreams", why)
     for name, spec in after.filings.items():
         if before.filings.get(name) == spec:
             continue

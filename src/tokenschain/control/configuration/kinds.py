@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, field
 
 from tokenschain.control.configuration.resources import PROBLEMS_MAX, Kind, Problem, ResourceKey
+from tokenschain.core.compliance.processors import Processor
 from tokenschain.core.snapshot import OwnUpstreams, Routing, UpstreamLimits, label_rules
 from tokenschain.core.snapshot.cache_rules import CacheRules, Mode
 from tokenschain.core.snapshot.data_classes import DataClassRule
@@ -208,6 +209,10 @@ class DataClassSpec(DataClassRule, frozen=True, kw_only=True):
     """A class of data: where it goes, and what is cached of it."""
 
 
+class ProcessorSpec(Processor, frozen=True, kw_only=True):
+    """Somebody who is handed data of calls: for what, by which contract, and where."""
+
+
 class LabelChoice(msgspec.Struct, frozen=True, kw_only=True):
     """How answers are labelled, where it is not as otherwise."""
 
@@ -255,7 +260,7 @@ class TenantLabelRulesSpec(LabelChoice, frozen=True, kw_only=True):
 Spec = (
     UpstreamSpec | CredentialSpec | ModelSpec | VirtualModelSpec | RoutingSpec | TenantRoutingSpec
     | CacheRulesSpec | TenantCacheRulesSpec | ModerationPolicySpec | TenantModerationPolicySpec
-    | FilingSpec | DataClassSpec
+    | FilingSpec | DataClassSpec | ProcessorSpec
     | LabelRulesSpec | TenantLabelRulesSpec
 )  # fmt: skip
 
@@ -269,6 +274,7 @@ _OF_PLATFORM: dict[Kind, type[Spec]] = {
     Kind.MODERATION_POLICY: ModerationPolicySpec,
     Kind.FILING: FilingSpec,
     Kind.DATA_CLASS: DataClassSpec,
+    Kind.PROCESSOR: ProcessorSpec,
     Kind.LABEL_RULES: LabelRulesSpec,
 }
 _OF_TENANT: dict[Kind, type[Spec]] = {
@@ -299,6 +305,7 @@ _NAMES: dict[Kind, tuple[re.Pattern[str], str]] = {
     Kind.VIRTUAL_MODEL: (_MODEL, "at most 200 characters without spaces, `?`, `#` and `%`"),
     Kind.MODERATION_POLICY: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
     Kind.FILING: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
+    Kind.PROCESSOR: (_LOWER, "at most 63 lower case letters, digits, `.`, `_` or `-`"),
     Kind.DATA_CLASS: (_CLASS, "at most 32 letters, digits, `_` or `-`"),
 }
 

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     MODERATION_POLICY = "moderation-policy"
     FILING = "filing"
     DATA_CLASS = "data-class"
+    PROCESSOR = "processor"
     LABEL_RULES = "label-rules"
 
 

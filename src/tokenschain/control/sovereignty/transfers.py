@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -139,13 +139,18 @@ def in_force(connection: Connection, settings: SovereigntySettings) -> dict[str,
 
 
 def report(
-    connection: Connection, settings: SovereigntySettings, tenant: str | None, month: str
+    connection: Connection,
+    settings: SovereigntySettings,
+    tenant: str | None,
+    month: str,
+    recipients: Callable[[str], list[str]] = lambda tenant: [],
 ) -> list[dict[str, Any]]:
     """What went abroad in a month, by tenant, and how many people of the year so far.
 
     Args:
         tenant: None for all.
         month: as `2026-11`, in China.
+        recipients: who abroad a tenant's calls may go to, as the register of processors has it.
 
     Raises:
         ValueError: there is no such month.
@@ -189,6 +194,7 @@ def report(
                 "sensitive_end_users_max": LIMITS[basis].sensitive,
                 "warning": is_near(LIMITS[basis], people, sensitive),
                 "stopped": f"tenant/{name}" in stopped,
+                "recipients": recipients(name),
             }
         )  # fmt: skip
     return found

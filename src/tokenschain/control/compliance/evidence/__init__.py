@@ -14,6 +14,7 @@ from tokenschain.control.compliance.evidence import (
     duties,
     machines,
     people,
+    recipients,
     screening,
 )
 from tokenschain.control.compliance.evidence.finding import PlatformFacts, Query, QueryResult
@@ -36,6 +37,7 @@ QUERIES: Mapping[str, Query] = {
         screening.offenders_suspended, screening.media_screened, screening.keyword_packs,
         screening.packs_signed, screening.review_in_time, screening.personal_data_kept_in,
         screening.texts_kept, screening.meanings_apart, screening.data_stays,
+        recipients.processors_registered,
         screening.models_filed, screening.answers_labelled, screening.metadata_labelled,
     )
 }  # fmt: skip

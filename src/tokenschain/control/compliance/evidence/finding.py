@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from tokenschain.core.compliance.processors import Processor
 from tokenschain.core.snapshot import Snapshot
 from tokenschain.infra.config import Settings
 
@@ -44,6 +45,7 @@ class PlatformFacts(NamedTuple):
     settings: Settings
     snapshot: Snapshot
     now_s: float
+    processors: Mapping[str, Processor] = {}
 
 
 Query = Callable[[PlatformFacts], QueryResult]
