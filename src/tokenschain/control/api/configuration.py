@@ -317,7 +317,8 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
     ) -> AppliedResource:
         key = ResourceKey(kind, tenant, resource_name)
         asked.need(tenant or PLATFORM)
-        _check_tenant(asked, tenant)
+        if kind is Kind.LABEL_RULES:
+            _check_tenant(asked, tenant)
         _check_version(store.find(_locked(asked), key), if_match)
         return _changed(asked, response, key, dict(wanted.spec), wanted.reason, dry_run=dry_run)
 
@@ -449,7 +450,7 @@ def _merged(before: Mapping[str, Any], patch: Mapping[str, JsonValue]) -> dict[s
 def _check_tenant(asked: RequestContext, tenant: str) -> None:
     """
     Raises:
-        ApiError: `not_found`: what is set for nobody would hold for nobody, in silence.
+        ApiError: `not_found`: a label that is set for nobody is seen by nobody to be missing.
     """
     if tenant and organization.find(asked.db, "tenant", tenant, tenant) is None:
         raise ApiError("not_found", "There is no such tenant.", param="tenant")
