@@ -33,6 +33,7 @@ from tokenschain.infra.database.audit_tables import (
     audit_nodes,
     audit_segments,
 )
+from tokenschain.infra.security import receipts
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.sm2 import SIGNER_ID
 from tokenschain.infra.security.suite import DUAL, GM, INTERNATIONAL
@@ -494,6 +495,28 @@ def test_whatever_changes_in_a_proof_is_found(proof: dict[str, Any]) -> None:
         except audit_verify.NotProved:
             continue
         assert not path_report["verified"]
+
+
+def test_a_receipt_is_checked_offline_against_a_bundle_and_against_a_proof(
+    whole: Files, proof: dict[str, Any], tmp_path: Path, verify: Callable[..., dict[str, Any]]
+) -> None:
+    issue = receipts.issuer(INTERNATIONAL, lambda: ("i" * 43,), "gw-1")
+    kept = issue(record(13, gateway="gw-1"))
+    report = verify(whole, receipt=kept)
+    assert report["verified"] and report["receipt"] == {"state": "sealed", "segment": 4}
+    data = json.dumps(proof).encode()
+    assert audit_verify.verify_proof(data, proof["key"], kept)["verified"]
+    changed = issue(record(13, gateway="gw-1", completion_tokens=27))
+    report = verify(whole, receipt=changed)
+    assert named(report) == {4} and report["receipt"]["state"] == "contradicted"
+    # Of a time that the bundle does not reach, and of a call that is another's.
+    other = issue(record(99, gateway="gw-1"))
+    report = verify(whole, receipt=other)
+    assert named(report) == {None} and report["receipt"]["state"] == "not here"
+    for wrong in (changed, other):
+        assert not audit_verify.verify_proof(data, proof["key"], wrong)["verified"]
+    for wrong in ("r1", "r2." + kept[3:], kept.replace(".", ",")):
+        assert "no receipt" in str(verify(whole, receipt=wrong))
 
 
 # --- numbers of calls ------------------------------------------------------------------------

@@ -526,6 +526,11 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "{subject} 的审计日志与账本有 {count} 次调用不一致：{reason}",
         "Audit log and ledger of {subject} differ about {count} calls: {reason}",
     ),
+    "alerts.name.audit_receipt_broken": ("回执与审计不符", "Receipt without a record"),
+    "alerts.said.audit_receipt_broken": (
+        "调用 {subject} 有回执，审计日志中却没有相符的记录：{reason}",
+        "Call {subject} has a receipt, and the audit log no record that agrees: {reason}",
+    ),
     "alerts.name.audit_unwitnessed": ("审计见证不足", "Audit unwitnessed"),
     "alerts.said.audit_unwitnessed": (
         "审计日志只有 {count} 个见证者签署：{reason}",

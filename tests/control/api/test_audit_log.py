@@ -15,6 +15,7 @@ from tests.security.platform import Caller, Platform, platform
 from tokenschain.cli import audit_verify
 from tokenschain.control.audit import search
 from tokenschain.control.audit.log import SegmentSealer
+from tokenschain.control.observability import alerts as alerting
 from tokenschain.core import call_record
 from tokenschain.core.audit import merkle
 from tokenschain.core.call_record import CallRecord
@@ -252,6 +253,17 @@ def test_a_receipt_says_what_became_of_its_call(
         assert audit_verify.verify_proof(json.dumps(proof).encode())["segment"] == found["segment"]
         assert verified(of_second)["state"] == "contradicted"
         assert verified(of_suppressed)["state"] == "missing"
+
+        def alarms() -> dict[str, str]:
+            found = house.operator("GET", "/alerts").json()["data"]
+            mine = [one for one in found if one["kind"] == "audit_receipt_broken"]
+            assert all(one["detail"]["subject"][0] in alerting.words(one["kind"], "", one["detail"])[1]
+                       for one in mine)  # fmt: skip
+            return {one["detail"]["subject"][0]: one["detail"]["reason"] for one in mine}
+
+        third = of_suppressed.split(".")[1]
+        assert verified(of_suppressed)["state"] == "missing", "and is not said again"
+        assert alarms() == {second.event_id: "contradicted", third: "missing"}
         for wrong in (of_first[:-1] + "x", "r1.x", of_first.replace("gw", "gx") + "0"):
             assert house.operator("GET", f"/audit-log/receipts/{wrong}").status_code == 404
         with house.engine.begin() as connection:  # the ledger is no witness of the log

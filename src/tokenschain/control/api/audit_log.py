@@ -7,7 +7,7 @@ import calendar
 import time
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, BackgroundTasks, Depends, Query
 from pydantic import JsonValue
 
 from tokenschain.control.api.bodies import AnswerBody, ListAnswer
@@ -24,6 +24,7 @@ from tokenschain.control.billing.limits import CHINA_S
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.identity import ownership
 from tokenschain.control.identity.ownership import Extent
+from tokenschain.control.observability import alerts
 from tokenschain.core.audit import merkle
 from tokenschain.core.audit.receipt import DUE_MS
 from tokenschain.core.errors import ApiError
@@ -230,10 +231,13 @@ def prove_entry(asked: ReadingRecord, event_id: str) -> ProofAnswer:
 
 
 @router.get("/receipts/{receipt}")
-def verify_receipt(asked: ReadingRecord, receipt: str) -> ReceiptAnswer:
+def verify_receipt(
+    asked: ReadingRecord, receipt: str, background: BackgroundTasks
+) -> ReceiptAnswer:
     """Verify the receipt that a caller got in `x-tc-audit-receipt`.
 
-    Says whether its call is sealed, and as the receipt says; `audit prove` then proves it.
+    Says whether its call is sealed, and as the receipt says; `audit prove` then proves it. Where it
+    should be and is not, there is an alert.
     """
     try:
         secrets = secret_files.read(asked.context.settings.internal_secret_path)
@@ -253,17 +257,28 @@ def verify_receipt(asked: ReadingRecord, receipt: str) -> ReceiptAnswer:
         raise ApiError("not_found", "This platform gave no such receipt.", param="receipt")
     if entry is None:
         is_late = found.call not in waiting and time.time() * 1e3 > due_ms
+        if is_late:
+            _alarm(asked, background, found.call, "missing")
         state: Literal["missing", "waiting"] = "missing" if is_late else "waiting"
         return ReceiptAnswer(state=state, call=found.call, due_s=due_s)
     row = entry.row()
+    agrees = found.is_of(digest, row["record"])
+    if not agrees:
+        _alarm(asked, background, found.call, "contradicted")
     return ReceiptAnswer(
-        state="sealed" if found.is_of(digest, row["record"]) else "contradicted",
+        state="sealed" if agrees else "contradicted",
         call=found.call,
         due_s=due_s,
         segment=row["segment"],
         sequence=row["sequence"],
         sealed_at_ms=row["sealed_at_ms"],
     )
+
+
+def _alarm(asked: RequestContext, background: BackgroundTasks, call: str, state: str) -> None:
+    detail = {"subject": [call], "reason": state}
+    engine = asked.context.engine
+    background.add_task(alerts.audit_receipt_broken, engine, detail, time.time())
 
 
 @router.get("/checkpoint")

@@ -250,6 +250,16 @@ def audit_unanchored(engine: Engine, detail: Mapping[str, Any], now_s: float) ->
         return _say(engine, connection, "", "audit_unanchored", found, now_s)
 
 
+def audit_receipt_broken(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
+    """Note that the audit log has not what a receipt says of a call; said once. Returns how many.
+
+    Args:
+        detail: `subject`, the call; `reason`, what became of it.
+    """
+    with engine.begin() as connection:
+        return _say(engine, connection, "", "audit_receipt_broken", dict(detail), now_s)
+
+
 def second_factor_reset(
     connection: Connection, tenant: str, detail: Mapping[str, str], now_s: float
 ) -> int:
@@ -586,7 +596,7 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
             f"{count} call records of today could not be entered and are set aside, one because: "
             f"{reason}. See `tokenschain records rejected`.",
         )
-    if kind in ("audit_differs", "audit_unwitnessed", "audit_unanchored"):
+    if kind.startswith("audit_"):
         return _audit_words(kind, detail)
     if kind == "moderation_packs_stale":
         return _pack_words(detail)
@@ -662,7 +672,15 @@ def _pack_words(detail: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _audit_words(kind: str, detail: dict[str, Any]) -> tuple[str, str]:
-    count, reason = detail["count"], detail["reason"]
+    count, reason = detail.get("count"), detail["reason"]
+    if kind == "audit_receipt_broken":
+        call = detail["subject"][0]
+        return (
+            f"调用 {call} 有平台的回执，审计日志中却没有相符的记录（{reason}）："
+            "可能在封存前被隐去或改动。",
+            f"Call {call} has a receipt of the platform, and the audit log no record that agrees "
+            f"with it ({reason}): it may have been left out or changed before it was sealed.",
+        )
     if kind == "audit_differs":
         day = detail["subject"][0]
         return (
