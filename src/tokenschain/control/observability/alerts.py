@@ -221,11 +221,8 @@ def configuration_refused(engine: Engine, detail: Mapping[str, Any], now_s: floa
 
 
 def audit_differs(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
-    """Note that audit log and ledger differ about a day; said once. Returns how many.
-
-    Args:
-        detail: `subject`, the day; `count` of calls, and some of them as `reason`.
-    """
+    """Note that audit log and ledger differ about a day; said once. Returns how many; `subject` of
+    `detail` is the day, `count` of how many calls, and some of them the `reason`."""
     with engine.begin() as connection:
         return _say(engine, connection, "", "audit_differs", dict(detail), now_s)
 
@@ -251,11 +248,8 @@ def audit_unanchored(engine: Engine, detail: Mapping[str, Any], now_s: float) ->
 
 
 def audit_receipt_broken(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
-    """Note that the audit log has not what a receipt says of a call; said once. Returns how many.
-
-    Args:
-        detail: `subject`, the call; `reason`, what became of it.
-    """
+    """Note that the audit log has not what a receipt says of a call; said once. Returns how many;
+    `subject` of `detail` is the call, `reason` what became of it."""
     with engine.begin() as connection:
         return _say(engine, connection, "", "audit_receipt_broken", dict(detail), now_s)
 
