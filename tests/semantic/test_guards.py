@@ -86,6 +86,7 @@ def test_traps_are_told_apart(a: str, b: str, reason: str) -> None:
         ("I don't need this premium account, can I close it", "remove this premium account"),
         ("退机票流程", "机票在哪里退"),
         ("申请贷款有哪些要求", "什么人可以申请贷款"),
+        ("I want to call customer assistance", "help me to call customer service"),
         ("get my bills from David Miller", "download my invoices from David Miller"),
     ],
 )

@@ -158,7 +158,8 @@ class Guards:
             "other_capitals": float(_other_names(a, b, slips)),
             "swap_words": float(bool(rest_a) and bool(rest_b)),
         }
-        for section in ("scopes", "aspects", "roles", "kinds", "names", "times", "moments"):
+        sections = ("scopes", "aspects", "roles", "people", "kinds", "names", "times", "moments")
+        for section in sections:
             found[f"other_{section}"] = float(section in contrast)
         for section in ("scopes", "roles", "names", "times", "kinds"):
             found[f"only_{section}"] = float(section in one_sided)
@@ -247,12 +248,13 @@ class Guards:
         self, a: TextFacts, b: TextFacts, slips: set[str]
     ) -> tuple[set[str], set[str], set[str]]:
         """Sections in which both name something that the other does not, those in which one
-        does, and the words that did."""
+        does, and the words that did; `people` are two roles that do not exclude each other."""
         by_class_a, by_class_b = _by_class(a), _by_class(b)
         same = slips | (set(a.gist) & set(b.gist))
         contrast: set[str] = set()
         one_sided: set[str] = set()
         named: set[str] = set()
+        with_role = [False, False]
         for place in by_class_a.keys() | by_class_b.keys():
             mine, theirs = by_class_a.get(place, {}), by_class_b.get(place, {})
             # A word may name two members (宝宝: a child, a baby); one in common is enough.
@@ -270,10 +272,14 @@ class Guards:
                 contrast.add(section)
             elif only_a or only_b:
                 one_sided.add(section)
+                if section == "roles":
+                    with_role[0 if only_a else 1] = True
             else:
                 continue
             if (only_a and only_b) or section in ("scopes", "roles", "times", "names", "moments"):
                 named |= {mine[n] for n in only_a} | {theirs[n] for n in only_b}
+        if all(with_role):
+            contrast.add("people")
         return contrast, one_sided, named
 
     def _turned_prefix(self, a: TextFacts, b: TextFacts) -> bool:
@@ -314,6 +320,8 @@ def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ..
         # Other owners, tenants or editions are another question in whatever words.
         if found[f"other_{name}"] or (found[f"only_{name}"] and same_frame):
             why.append(name)
+    if found["other_people"] and found["rest"] >= 0.5:
+        why.append("roles")
     if found["other_kinds"] and found["rest"] >= 0.5:
         why.append("kinds")
     if found["other_aspects"] and found["rest"] >= 0.5:
