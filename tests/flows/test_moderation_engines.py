@@ -134,9 +134,12 @@ def test_what_an_engine_blocks_goes_nowhere_and_is_asked_of_it_once(platform: Sc
 def test_a_slow_engine_is_hedged_by_the_next(platform: Screened) -> None:
     platform.set_policy("fast", engine_wait_max_s=4)
     platform.clouds.alibaba.fault = "slow"
-    assert platform.ask(f"再讲{GRAVE}").status_code == 400
-    assert platform.clouds.tencent.requests
+    reply = platform.ask(f"再讲{GRAVE}")
+    assert reply.status_code == 400 and platform.clouds.tencent.requests
     platform.clouds.alibaba.awake.set()
+    call = platform.stack.row_of(reply)["event_id"]
+    query = f"select upstream, cost_pico from platform_costs where event_id = '{call}'"
+    assert dict(platform.stack.rows(query)) == PRICES_PICO, "the one that was given up, too"
 
 
 @pytest.mark.parametrize("audience", ["public", "internal"])

@@ -23,7 +23,12 @@ from tokenschain.core.moderation.verdict import (
 )
 from tokenschain.providers.moderation.alibaba_green import AlibabaGreen
 from tokenschain.providers.moderation.baidu_censor import BaiduCensor
-from tokenschain.providers.moderation.cloud_engine import CallQuota, CloudEngine, EngineClock
+from tokenschain.providers.moderation.cloud_engine import (
+    CallQuota,
+    CloudEngine,
+    EngineClock,
+    EnginePrice,
+)
 from tokenschain.providers.moderation.huawei_moderation import HuaweiModeration
 from tokenschain.providers.moderation.tencent_tianyu import TencentTianyu
 from tokenschain.providers.moderation.vendor import ModerationVendor
@@ -59,6 +64,7 @@ def engine(
     credential: str | None = CREDENTIAL,
     quota: CallQuota | None = None,
     at: EngineClock | None = None,
+    price: EnginePrice = EnginePrice(PRICE_PICO),
 ) -> CloudEngine:
     cache = VerdictCache(lambda data: hashlib.sha256(data).digest(), str.lower)
     return CloudEngine(
@@ -69,7 +75,7 @@ def engine(
         quota or CallQuota(10_000),
         cache,
         at or clock(),
-        PRICE_PICO,
+        price,
     )
 
 

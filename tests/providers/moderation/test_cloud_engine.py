@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
+import msgspec
 import pytest
 
 from tests.providers.moderation.engines import LONG_S, NAMES, PRICE_PICO, clock, context, engine
@@ -40,7 +41,12 @@ from tokenschain.providers.moderation import (
     huawei_moderation,
     tencent_tianyu,
 )
-from tokenschain.providers.moderation.cloud_engine import PIECES_MAX, CallQuota, CloudEngine
+from tokenschain.providers.moderation.cloud_engine import (
+    PIECES_MAX,
+    CallQuota,
+    CloudEngine,
+    EnginePrice,
+)
 from tokenschain.wire.client import HttpClient
 
 T = TypeVar("T")
@@ -413,6 +419,34 @@ def test_what_an_engine_did_is_counted_by_how_it_ended(clouds: ModerationClouds)
         assert found.last_error == "breaker" and found.last_error_s > 0
 
     with_engine("tencent", clouds, ask, quota=CallQuota(10_000, 9))
+
+
+def test_characters_are_charged_where_the_contract_says_so(clouds: ModerationClouds) -> None:
+    async def ask(one: CloudEngine) -> tuple[EngineCost, ...]:
+        texts = ("十个字的一段文本呀呀", GRAVE)
+        return (await one.screen(texts, Direction.INPUT, context())).costs
+
+    found = with_engine("baidu", clouds, ask, price=EnginePrice(5, 7))
+    assert found == (EngineCost("baidu", 2, 2 * 5 + (10 + len(GRAVE)) * 7),)
+
+
+@pytest.mark.parametrize("charged", [True, False])
+def test_what_is_withdrawn_is_owed_where_the_vendor_charges_it(
+    clouds: ModerationClouds, charged: bool
+) -> None:
+    owed: list[EngineCost] = []
+
+    async def ask(one: CloudEngine) -> None:
+        clouds.tencent.fault = "slow"
+        asked = msgspec.structs.replace(context(), owe=owed.append)
+        leaving = asyncio.ensure_future(one.screen(("四个字呀",), Direction.INPUT, asked))
+        await asyncio.to_thread(until, lambda: len(clouds.tencent.requests) == 1)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        clouds.tencent.awake.set()
+
+    with_engine("tencent", clouds, ask, price=EnginePrice(5, 7, withdrawn=charged))
+    assert owed == ([EngineCost("tencent", 1, 5 + 4 * 7)] if charged else [])
 
 
 def test_an_engine_without_a_key_pair_says_so(clouds: ModerationClouds) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum, StrEnum
 from typing import Annotated
 
@@ -136,6 +137,8 @@ class EngineContext(msgspec.Struct, frozen=True):
     """Of the policy in force: a verdict is kept for calls under the same."""
     fails_closed: bool = True
     """What the policy says of engines without a verdict, where they do not say it themselves."""
+    owe: Callable[[EngineCost], None] | None = None
+    """Told what is owed for requests that are withdrawn before their answers."""
 
 
 class EngineFailure(StrEnum):

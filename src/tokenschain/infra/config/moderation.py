@@ -89,6 +89,20 @@ class ModerationEngineSettings(msgspec.Struct, frozen=True, kw_only=True):
         Decimal,
         Meta(description="What 10,000 requests cost, in yuan; 0 where that is not known."),
     ] = Decimal(0)
+    price_cny_per_1000_characters: Annotated[
+        Decimal,
+        Meta(
+            description="What 1,000 characters cost, in yuan, where the contract is by length; "
+            "added to the price of requests."
+        ),
+    ] = Decimal(0)
+    charges_withdrawn: Annotated[
+        bool,
+        Meta(
+            description="Whether requests that were withdrawn, since another engine answered "
+            "first, count as costs: the vendor has answered them all the same, as a rule."
+        ),
+    ] = True
     on_failure: Annotated[
         Literal["", "block", "local"],
         Meta(
@@ -99,8 +113,10 @@ class ModerationEngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
     def __post_init__(self) -> None:
-        if not self.price_cny.is_finite() or not 0 <= self.price_cny <= PRICE_MAX:
-            raise ValueError(f"price_cny must be from 0 to {PRICE_MAX}")
+        for name in ("price_cny", "price_cny_per_1000_characters"):
+            price: Decimal = getattr(self, name)
+            if not price.is_finite() or not 0 <= price <= PRICE_MAX:
+                raise ValueError(f"{name} must be from 0 to {PRICE_MAX}")
         if self.vendor == "huawei-moderation" and not self.project:
             raise ValueError("huawei-moderation needs the id of its project")
 

@@ -86,6 +86,21 @@ class CallQuota:
         return (self._used if int(unix_s // _DAY_S) == self._day else 0), self._per_day
 
 
+class EnginePrice(NamedTuple):
+    """What a vendor charges, in pico-yuan."""
+
+    request_pico: int = 0
+    character_pico: int = 0
+    """Of what is sent, beside the request."""
+    withdrawn: bool = True
+    """Whether requests count that were given up before their answers: the vendor has them."""
+
+    def of(self, engine: str, sizes: Sequence[int]) -> tuple[EngineCost, ...]:
+        """The cost of requests of so many characters; none where nothing is charged."""
+        cost_pico = len(sizes) * self.request_pico + sum(sizes) * self.character_pico
+        return (EngineCost(engine, len(sizes), cost_pico),) if cost_pico else ()
+
+
 class CloudEngine:
     """See `core.ports.ModerationEngine`."""
 
@@ -98,16 +113,15 @@ class CloudEngine:
         quota: CallQuota,
         cache: VerdictCache,
         clock: EngineClock,
-        price_pico: int = 0,
+        price: EnginePrice = EnginePrice(),
     ) -> None:
         """
         Args:
             credential: an `id:secret`; None while there is none.
-            price_pico: of one answered request, in pico-yuan.
         """
         self._name, self._vendor, self._client = name, vendor, client
         self._credential, self._quota, self._cache = credential, quota, cache
-        self._clock, self._price_pico = clock, price_pico
+        self._clock, self._price = clock, price
         self.health = Health()
         self._record = EngineRecord()
         self._keys: tuple[str, KeyPair] | None = None
@@ -161,7 +175,7 @@ class CloudEngine:
         try:
             return await self._screen(texts, direction, context, images)
         except Unanswered as error:
-            costs = self._costs(error.answered)
+            costs = self._price.of(self._name, error.answered)
             raise EngineFailed(self._name, error.failure, error.detail, costs=costs) from error
 
     async def _screen(
@@ -193,13 +207,8 @@ class CloudEngine:
             self._name,
             tuple(findings),
             ",".join(list(filter(None, ids))[:_REQUEST_IDS_MAX]),
-            self._costs(len(open_ones)),
+            self._price.of(self._name, [len(questions[at].piece.words) for at in open_ones]),
         )
-
-    def _costs(self, requests: int) -> tuple[EngineCost, ...]:
-        """What the vendor charges for requests that it answered."""
-        cost_pico = requests * self._price_pico
-        return (EngineCost(self._name, requests, cost_pico),) if cost_pico else ()
 
     def _questions(
         self,
@@ -253,7 +262,7 @@ class CloudEngine:
         keys = self._admit(len(questions))
         self.health.begin()
         clock, record = self._clock, self._record
-        began = clock.monotonic()
+        began, sizes = clock.monotonic(), [len(one.piece.words) for one in questions]
         tasks: list[asyncio.Task[PieceVerdict]] = []
         try:
             async with asyncio.timeout(context.deadline_s), asyncio.TaskGroup() as group:
@@ -271,6 +280,9 @@ class CloudEngine:
         except BaseException:
             self.health.withdrawn()
             record.withdrawn(clock.monotonic())
+            if context.owe is not None and self._price.withdrawn:
+                for cost in self._price.of(self._name, sizes):
+                    context.owe(cost)
             raise
         else:
             now = clock.monotonic()
@@ -278,7 +290,9 @@ class CloudEngine:
             record.answered(now, now - began)
             return [task.result() for task in tasks]
         now = clock.monotonic()
-        failure.answered = sum(map(_is_answered, tasks))
+        failure.answered = [
+            size for task, size in zip(tasks, sizes, strict=False) if _is_answered(task)
+        ]
         self.health.failed(failure.outcome, now, None, clock.random())
         record.failed(failure.failure, failure.detail, now, clock.unix_time())
         raise failure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
 
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.moderation.arbitration import ArbitrationRule, OnFailure
@@ -17,14 +16,19 @@ from tokenschain.providers.moderation import (
     huawei_moderation,
     tencent_tianyu,
 )
-from tokenschain.providers.moderation.cloud_engine import CallQuota, CloudEngine, EngineClock
+from tokenschain.providers.moderation.cloud_engine import (
+    CallQuota,
+    CloudEngine,
+    EngineClock,
+    EnginePrice,
+)
 from tokenschain.providers.moderation.review import ReviewedByEngines, Reviewer
 from tokenschain.providers.moderation.vendor import ModerationVendor
 from tokenschain.providers.moderation.verdict_cache import VerdictCache
 from tokenschain.wire.client import HttpClient
 
 _PICO = 10**12
-_PRICED_CALLS = 10_000
+_PRICED_CALLS, _PRICED_CHARACTERS = 10_000, 1_000
 CALLS_PER_SECOND: Mapping[str, int] = {
     "alibaba-green": alibaba_green.CALLS_PER_SECOND,
     "tencent-tianyu": tencent_tianyu.CALLS_PER_SECOND,
@@ -61,7 +65,7 @@ class ModerationEngines(Mapping[str, ModerationEngine]):
                 ),
                 cache,
                 clock,
-                price_pico(one.price_cny),
+                price_of(one),
             )
             for name, one in settings.engines.items()
         }
@@ -174,10 +178,10 @@ def vendor_of(one: ModerationEngineSettings) -> ModerationVendor:
             )
 
 
-def price_pico(cny: Decimal) -> int:
-    """What one request costs, in pico-yuan.
-
-    Args:
-        cny: what 10,000 cost.
-    """
-    return int(cny * _PICO / _PRICED_CALLS)
+def price_of(one: ModerationEngineSettings) -> EnginePrice:
+    """What the vendor charges by the contract."""
+    return EnginePrice(
+        int(one.price_cny * _PICO / _PRICED_CALLS),
+        int(one.price_cny_per_1000_characters * _PICO / _PRICED_CHARACTERS),
+        one.charges_withdrawn,
+    )

@@ -132,6 +132,8 @@ class _Review:
         self._verdicts: list[EngineVerdict] = []
         self._failures: list[tuple[Reviewer, EngineFailed]] = []
         self._degraded: list[str] = []
+        self._withdrawn: list[EngineCost] = []
+        """What is owed for questions that were given up since others had answered."""
 
     async def run(self) -> EngineVerdict:
         """See `ReviewedByEngines.screen`."""
@@ -163,7 +165,7 @@ class _Review:
             return False
         reviewer = self._waiting.pop(0)
         texts, direction, context, images = self._asking
-        context = msgspec.structs.replace(context, deadline_s=left_s)
+        context = msgspec.structs.replace(context, deadline_s=left_s, owe=self._withdrawn.append)
         screening = reviewer.engine.screen(texts, direction, context, images)
         self._running[asyncio.ensure_future(screening)] = reviewer
         return True
@@ -260,8 +262,8 @@ class _Review:
         )
 
     def _costs(self) -> tuple[EngineCost, ...]:
-        """Of all that answered, whether their verdict counts or not."""
-        had = [one for verdict in self._in_order() for one in verdict.costs]
+        """Of all that answered, whether their verdict counts or not, and of what was withdrawn."""
+        had = [one for verdict in self._in_order() for one in verdict.costs] + self._withdrawn
         return (*had, *(one for _, error in self._failures for one in error.costs))
 
     def _note(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from tokenschain.core.moderation.verdict import (
@@ -99,8 +99,8 @@ class Unanswered(Exception):
         super().__init__(self.detail)
         self.failure = failure
         self.outcome = outcome or _OUTCOMES[failure]
-        self.answered = 0
-        """Requests that were answered beside the one that failed."""
+        self.answered: Sequence[int] = ()
+        """Characters of each request that was answered beside the one that failed."""
 
 
 _OUTCOMES = {
