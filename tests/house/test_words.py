@@ -560,6 +560,8 @@ PLAIN = frozenset(
         "ship",
         "show",
         "sign",
+        "signature",
+        "signing",
         "silenced",
         "silences",
         "simulate",

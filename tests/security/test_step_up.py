@@ -25,6 +25,7 @@ from tokenschain.control.api.users import RESET_AFTER_S
 from tokenschain.control.identity import tokens
 from tokenschain.control.identity.ownership import Extent, StepUp
 from tokenschain.control.observability import alerts
+from tokenschain.infra.security import pack_signatures
 
 PASSWORD = "correct horse battery"
 NEW = "a better horse battery"
@@ -33,6 +34,7 @@ WITHOUT = {
     "POST /sessions/link": "so is this",
     "DELETE /sessions": "it only ends the own session",
     "POST /me/totp": "it offers a secret that is not in force",
+    "DELETE /me/signing-keys/{key_id}": "it takes from one's own",
     "POST /sign-ups": "nobody is there yet",
     "POST /sign-ups/look": "it changes nothing",
     "POST /sign-ups/confirm": "who signed up shows the password",
@@ -187,6 +189,12 @@ ACTS: dict[str, tuple[Callable[[Platform, Caller], Act], ...]] = {
     "POST /legal-holds/{hold_id}/release": (lambda house, _: Act(
         "POST", f"/legal-holds/{kept_content.hold(house, 'acme')}/release", {"reason": "r"}),),
     "POST /moderation-freezes": (lambda house, _: Act("POST", "/moderation-freezes", _freeze()),),
+    "POST /me/signing-keys": (
+        lambda _house, _: Act(
+            "POST", "/me/signing-keys",
+            {"name": "laptop", "public_key": pack_signatures.new_key("international")[1]},
+        ),
+    ),
     "PUT /compliance/separation": (
         lambda _house, _: Act("PUT", "/compliance/separation", {"on": False}),
     ),

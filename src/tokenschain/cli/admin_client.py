@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -188,10 +188,12 @@ def _answering(
     token = None if request.anonymous else _token(settings)
     with http.client(at, token, timeout_s) as client:
         try:
-            with client.stream(
+            made = client.build_request(
                 request.method, request.path, json=request.body, params=dict(request.query),
                 headers=dict(request.headers),
-            ) as reply:  # fmt: skip
+            )  # fmt: skip
+            _sign(made)
+            with closing(client.send(made, stream=True)) as reply:
                 if reply.is_error:
                     reply.read()
                     kind = StepUpRequired if http.code_of(reply) == _STEP_UP else AdminError
@@ -207,6 +209,19 @@ def _answering(
                     file=config.config_file() or told("no tokenschain.yaml in this folder"),
                 )
             ) from None
+
+
+def _sign(request: httpx.Request) -> None:
+    from tokenschain.cli import signing  # noqa: PLC0415 - loads the algorithms
+    from tokenschain.infra.security.signed_act import HEADER  # noqa: PLC0415
+
+    target = request.url.raw_path.decode("ascii")
+    try:
+        signature = signing.signature(request.method, target, request.content)
+    except ValueError as error:
+        raise AdminError(str(error)) from None
+    if signature is not None:
+        request.headers[HEADER] = signature
 
 
 def _token(settings: Settings) -> str:

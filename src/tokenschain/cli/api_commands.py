@@ -104,6 +104,7 @@ FIELDS: dict[str, str] = {
     "prepaid": "Calls end when the wallet is empty.",
     "priority": "Order in which calls get a free slot.",
     "project": "Project.",
+    "public_key": "Public key, as `crypto new-key` prints it.",
     "purpose": "What the key is for: chat, or to warm the cache.",
     "range_s": "How far back, as 1h; up to 24h.",
     "reason": "Why.",

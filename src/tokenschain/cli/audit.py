@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tokenschain.cli import admin_client, audit_verify
+from tokenschain.cli.crypto import need_second_person
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console
 from tokenschain.core.audit import key_chain
@@ -150,6 +151,7 @@ def audit_rotate_key() -> None:
     from tokenschain.infra.security import secret_files  # noqa: PLC0415
 
     settings = config.load()
+    need_second_person(settings, "audit rotate-key")
     with _opened() as (engine, _, suite):
 
         def seal(secret: Any) -> object:

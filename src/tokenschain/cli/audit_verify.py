@@ -250,6 +250,24 @@ def read_record(record: bytes, part: bytes) -> tuple[dict[str, Any], dict[str, A
     return found, read_canonical(part) if part else {}
 
 
+def is_signed_act(record: dict[str, Any]) -> bool:
+    """Whether a record has the signature of the person who acts, which has to hold."""
+    try:
+        detail = json.loads(record.get("detail") or "{}")
+    except (TypeError, ValueError):
+        return False
+    if not isinstance(detail, dict) or "signed" not in detail:
+        return False
+    fields = ("user", "public_key", "method", "target", "at_ms", "body", "signature")
+    signed = detail["signed"] if isinstance(detail["signed"], dict) else {}
+    user, public, *said, signature = (str(signed.get(name)) for name in fields)
+    text = "\n".join(("tokenschain signed act v1", *said)).encode() + b"\n"
+    verify = is_signed_sm2 if public.startswith("sm2:") else is_signed
+    holds = verify(_base64(public.removeprefix("sm2:")), text, _base64(signature))
+    _insist(holds and user == record.get("actor"), "an act that its person has not signed so")
+    return True
+
+
 def gateway_label(name: str) -> str:
     """What stands for a gateway in headers."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -356,6 +374,7 @@ class BundleVerifier:
         self._key, self._former, self._witnesses = key, former, witnesses
         self.cosigned: list[dict[str, Any]] = []
         self.problems: list[dict[str, Any]] = []
+        self.signed_acts = 0
         self.pauses: list[dict[str, int]] = []
         self.gaps: list[dict[str, Any]] = []
         self.records = self.segments = 0
@@ -421,7 +440,8 @@ class BundleVerifier:
         places = {name: about[name] for name in ("log", "first", "until", "size")}
         keys = [{"key": key, "above": size} for key, size in self._chain.in_force()]
         return {"verified": not self.problems, **places, "segments": self.segments,
-                "records": self.records, "pauses": self.pauses, "gaps": self.gaps,
+                "records": self.records, "signed_acts": self.signed_acts,
+                "pauses": self.pauses, "gaps": self.gaps,
                 "cosigned": self.cosigned, "keys": keys, "key": self._key or key_text,
                 "key_from": "argument" if self._key else "bundle",
                 "fingerprint": fingerprint(note),
@@ -526,6 +546,7 @@ class BundleVerifier:
             try:
                 record, platform = read_record(leaf, part)
                 _insist(("platform" in record) == bool(tab), "one without the platform's part")
+                self.signed_acts += record.get("kind") == "event" and is_signed_act(record)
             except NotProved as error:
                 raise NotProved(f"record {position} is {error}") from None
             if record.get("kind") == "call":

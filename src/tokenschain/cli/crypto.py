@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,13 @@ class Oracle(StrEnum):
     """Who else is asked."""
 
     OPENSSL = "openssl"
+
+
+class SigningSuite(StrEnum):
+    """Whose signatures."""
+
+    INTERNATIONAL = "international"
+    GM = "gm"
 
 
 @crypto.command("selftest")
@@ -101,15 +109,35 @@ def crypto_wrap(
     console.print(said, highlight=False, markup=False)
 
 
+@crypto.command("new-key")
+def crypto_new_key(
+    file: Annotated[Path, typer.Argument(help="Where the private key is to be kept.")],
+    suite: Annotated[
+        SigningSuite | None,
+        typer.Option(help="`gm` makes an SM2 key; that of the settings if unset."),
+    ] = None,
+) -> None:
+    """Make a key to sign acts with; prints the public one for `me add-signing-key`."""
+    from tokenschain.infra.security import pack_signatures  # noqa: PLC0415 - libcrypto
+
+    private, public = pack_signatures.new_key(suite or config.load().crypto.suite)
+    with file.open("xb") as made:
+        file.chmod(0o600)
+        made.write(private)
+    console.print(public, highlight=False, markup=False)
+
+
 def need_second_person(settings: config.Settings, command: str) -> None:
     """Insist that a second person has approved an act on keys, where the settings want one.
 
     Raises:
         AdminError: nobody has yet; it says what waits.
     """
+    from tokenschain.cli import signing  # noqa: PLC0415 - loads the algorithms
     from tokenschain.wiring import machine  # noqa: PLC0415 - gateways do without
 
     try:
-        machine.need_second_person(settings, command)
-    except ApiError as refused:
+        signature = signing.signature("RUN", command, b"")
+        machine.need_second_person(settings, command, signature)
+    except (ApiError, ValueError) as refused:
         raise admin_client.AdminError(str(refused)) from None

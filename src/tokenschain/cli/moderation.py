@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from tokenschain.cli import tables
 from tokenschain.cli.admin import rows_of
+from tokenschain.cli.crypto import SigningSuite
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console
 from tokenschain.cli.tables import Format, Output
@@ -35,13 +35,6 @@ moderation = typer.Typer(
     no_args_is_help=True, help="Moderation on this machine: test a text, sign keyword packs."
 )
 _PackFile = Annotated[Path, typer.Argument(help="File of the pack.", exists=True)]
-
-
-class SigningSuite(StrEnum):
-    """Whose signatures."""
-
-    INTERNATIONAL = "international"
-    GM = "gm"
 
 
 @moderation.command("test")

@@ -36,6 +36,7 @@ EVENTS = (
     "compliance:report",
     "approval:request",
     "keys:operate",
+    "signing-key",
     "boot",
 )
 """What people do about themselves; beside these, changes are named by their permission."""

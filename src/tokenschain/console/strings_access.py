@@ -360,6 +360,7 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
     "event.login": ("登录", "signed in"),
     "event.login_failed": ("登录失败", "failed to sign in"),
     "event.logout": ("退出", "signed out"),
+    "event.signing_key": ("登记或删除签名密钥", "registered or deleted a signing key"),
     "event.step_up": ("再次确认身份", "showed who it is again"),
     "event.password": ("更改密码", "changed the password"),
     "event.keys_operate": ("密钥操作", "acted on keys"),

@@ -216,6 +216,22 @@ _ROWS = (
         "The act takes a second person, and waits for one; `approvals list` shows it.",
     ),
     (
+        "signature_required",
+        403,
+        "permission_error",
+        False,
+        Fault.CALLER,
+        "The act takes a signature by a key of the person who asks for it.",
+    ),
+    (
+        "invalid_signature",
+        403,
+        "permission_error",
+        False,
+        Fault.CALLER,
+        "The request's signature does not hold.",
+    ),
+    (
         "second_factor_required",
         403,
         "permission_error",

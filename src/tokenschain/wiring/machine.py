@@ -22,8 +22,9 @@ from tokenschain.control.configuration import configuration, model_routes, setti
 from tokenschain.control.configuration.kinds import UpstreamSpec
 from tokenschain.control.configuration.resources import Origin, ResourceKey
 from tokenschain.control.configuration.store import ResourceStore, StoredResource
-from tokenschain.control.identity import api_keys, approvals, sign_in_links
+from tokenschain.control.identity import api_keys, approvals, sign_in_links, signing_keys
 from tokenschain.control.identity.approvals import ApprovalRequired, Wanted
+from tokenschain.core.errors import ApiError
 from tokenschain.core.tenancy import PLATFORM
 from tokenschain.infra import catalog_file, hardening, log
 from tokenschain.infra.config import (
@@ -167,16 +168,19 @@ OPERATOR = Author("operator")
 """Who has this machine's files, as the audit log names them."""
 
 
-def need_second_person(settings: Settings, act: str) -> None:
-    """Insist that a second person has approved an act on keys, where `keys` takes one; audited.
+def need_second_person(settings: Settings, act: str, signature: str | None = None) -> None:
+    """Insist that a second person has approved an act on keys, and that a person has signed it,
+    where `keys` takes that; audited.
 
     On a machine without control's database it is done: nothing there could approve it.
 
     Args:
         act: what is done, the same each time. It may be done again until the approval ends.
+        signature: of a person; see `signing_keys.evidence`.
 
     Raises:
         ApprovalRequired: nobody has approved it yet; it waits from now on.
+        ApiError: `signature_required`, `invalid_signature`.
         DatabaseUnreachable: the database cannot be used.
     """
     engine = db.connect(settings.database_url)
@@ -184,11 +188,18 @@ def need_second_person(settings: Settings, act: str) -> None:
         if not db.is_made(engine):
             return
         digest = suite_named(settings.crypto.suite).hex_digest(f"keys\0{act}".encode())
-        wanted = Wanted("keys", PLATFORM, act, digest, OPERATOR)
         with engine.begin() as connection:
+            author = OPERATOR
+            if signature is not None:
+                signed = signing_keys.evidence(connection, signature, "RUN", act, b"")
+                signing_keys.use(connection, signed)
+                author = Author(str(signed["user"]), "", signed)
+            elif "keys" in settings.control.signature_for:
+                raise ApiError("signature_required", signing_keys.SIGN_IT)
+            wanted = Wanted("keys", PLATFORM, act, digest, author)
             if "keys" in settings.control.second_person_for:
                 approvals.use(connection, wanted, int(time.time()), keeps=True)
-            admin_log.note(connection, OPERATOR, "keys:operate", PLATFORM, act)
+            admin_log.note(connection, author, "keys:operate", PLATFORM, act)
     except ApprovalRequired as refused:
         if not refused.known:
             approvals.keep(engine, refused, settings.control.second_person_hours * 3_600)

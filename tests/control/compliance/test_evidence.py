@@ -37,6 +37,7 @@ from tokenschain.infra.config.access import AccessSettings
 from tokenschain.infra.config.value_types import GuardedOperation
 from tokenschain.infra.database import tables
 from tokenschain.infra.database.audit_tables import audit_segments
+from tokenschain.infra.database.compliance_tables import signing_keys
 from tokenschain.infra.database.duty_tables import incidents as incident_rows
 from tokenschain.infra.database.duty_tables import subject_requests
 from tokenschain.infra.database.moderation_tables import moderation_cases
@@ -74,6 +75,7 @@ class House:
                 settings.control,
                 second_factor_required=True,
                 second_person_for=ALL_BY_TWO,
+                signature_for=ALL_BY_TWO,
                 public_url="https://console.test",
                 gateway_url="https://models.test/v1",
             ),
@@ -112,6 +114,10 @@ class House:
             _reviewed(db, id="mc_0", event_id="req_0", state="decided", decided_at_s=1)
             _asked_for(db, "sr_0", "done")
             _incident(db, int(self.now_s))
+            db.execute(insert(signing_keys).values(
+                id="sgk_1", user_id="usr_system", name="n", public_key="p", created_at_s=1,
+                used_at_ms=0,
+            ))  # fmt: skip
         gateways.note(made.house.engine, _status(self.now_s))
         self.cosign()
 
@@ -367,6 +373,8 @@ PLANTS: dict[str, tuple[str, Callable[[Plot], None]]] = {
     "powers_held_together": ("powers_apart", lambda p: p.user("usr_both", "admin")),
     "second_person_not_asked": (
         "second_person", lambda p: p.set("control", second_person_for=("roles",))),
+    "signature_not_asked": (
+        "acts_signed", lambda p: p.set("control", signature_for=("roles",))),
     "keys_without_end": ("keys_bounded", _key_without_end),
     "keys_without_limits": ("keys_bounded", _unlimited),
     "audit_off": ("audit_is_sealed", lambda p: p.set("audit", sealing=False)),
@@ -455,6 +463,7 @@ EMPTIED: dict[str, tuple[str, Callable[[Plot], None]]] = {
     "no_person": ("owners_few", lambda p: p.empty(tables.bindings)),
     "duties_of_nobody": ("powers_apart", lambda p: p.empty(tables.bindings)),
     "nobody_second": ("second_person", lambda p: p.empty(tables.bindings)),
+    "nobody_signs": ("acts_signed", lambda p: p.empty(signing_keys)),
     "no_key": ("keys_bounded", lambda p: p.empty(tables.api_keys)),
     "no_call": ("calls_sealed", lambda p: p.empty(audit_segments)),
     "no_calls_compared": ("audit_reconciles", _much_later),

@@ -47,6 +47,7 @@ from tokenschain.control.api import (
     search,
     sessions,
     sign_ups,
+    signing_keys,
     single_sign_on,
     subject_requests,
     transfers,
@@ -69,7 +70,7 @@ REQUEST_MAX_S = 20.0
 ADMIN_SUBJECTS = (
     organization, keys, playground, limits, usage, insight, diagnostics, rejected_records, billing,
     alerts, cache, configuration, upstream_tests, sessions, users, invitations, search,
-    sign_ups, single_sign_on, moderation_cases,
+    sign_ups, single_sign_on, signing_keys, moderation_cases,
     moderation_freezes, moderation_statistics, moderation_suspensions, moderation_engines,
     moderation_policies,
     moderation_proposals, audit_log, moderation_rules, content, legal_holds, transfers,

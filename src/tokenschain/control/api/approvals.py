@@ -19,10 +19,12 @@ from tokenschain.control.api.context import (
     RequestContext,
 )
 from tokenschain.control.api.found_rows import need_found
-from tokenschain.control.identity import approvals
+from tokenschain.control.identity import approvals, signing_keys
 from tokenschain.control.identity.approvals import Wanted
 from tokenschain.control.identity.ownership import Extent, StepUp
+from tokenschain.control.identity.signing_keys import SIGN_IT
 from tokenschain.control.identity.users import OPERATOR, PLATFORM_OWNER
+from tokenschain.core.errors import ApiError
 from tokenschain.infra.config.value_types import GuardedOperation
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["approvals"])
@@ -101,6 +103,21 @@ def _decided(asked: RequestContext, approval_id: str, reason: str, *, approves: 
     return Approval.model_validate(decided)
 
 
+def need_signature(asked: RequestContext, *operations: GuardedOperation) -> None:
+    """Insist that the request is signed by who sends it, where one of the operations takes that.
+
+    Raises:
+        ApiError: `signature_required`; `invalid_signature`: it was used before.
+    """
+    signed = asked.author.signed
+    wanted = asked.context.settings.control.signature_for
+    if signed is None:
+        if any(one in wanted for one in operations):
+            raise ApiError("signature_required", SIGN_IT)
+    elif not asked.only_reads:
+        signing_keys.use(asked.db, signed)
+
+
 def need_second_person(
     asked: RequestContext,
     operation: GuardedOperation,
@@ -110,7 +127,8 @@ def need_second_person(
     *,
     keeps: bool = False,
 ) -> None:
-    """Insist that somebody else has approved this very request, where the operation takes it.
+    """Insist that somebody else has approved this very request, and that who sends it has signed
+    it, where the operation takes that.
 
     Args:
         request: all of it that says what is done.
@@ -118,7 +136,22 @@ def need_second_person(
 
     Raises:
         ApprovalRequired: nobody has yet; it waits from now on.
+        ApiError: see `need_signature`.
     """
+    need_signature(asked, operation)
+    need_approval(asked, operation, tenant, target, request, keeps=keeps)
+
+
+def need_approval(
+    asked: RequestContext,
+    operation: GuardedOperation,
+    tenant: str,
+    target: str,
+    request: object,
+    *,
+    keeps: bool = False,
+) -> None:
+    """The same without a signature, for a request that is several of these operations."""
     if operation not in asked.context.settings.control.second_person_for:
         return
     encoded = msgspec.json.encode([operation, tenant, target, request], order="deterministic")

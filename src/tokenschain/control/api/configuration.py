@@ -19,7 +19,7 @@ from pydantic import (
 from sqlalchemy import Connection
 
 from tokenschain.control.api import configuration_answers as answers
-from tokenschain.control.api.approvals import need_second_person
+from tokenschain.control.api.approvals import need_approval, need_signature
 from tokenschain.control.api.bodies import Example, Items, ListAnswer, RequestBody
 from tokenschain.control.api.configuration_answers import (
     READ,
@@ -504,12 +504,16 @@ _SECOND_PERSON: dict[Kind, GuardedOperation] = {
 
 
 def _need_second_person(asked: RequestContext, wanted: Sequence[Change]) -> None:
-    for kind, operation in _SECOND_PERSON.items():
-        own = [one for one in wanted if one.key.kind is kind and not one.key.tenant]
+    found = {
+        operation: [one for one in wanted if one.key.kind is kind and not one.key.tenant]
+        for kind, operation in _SECOND_PERSON.items()
+    }
+    need_signature(asked, *(operation for operation, own in found.items() if own))
+    for operation, own in found.items():
         if own:
             names = ", ".join(one.key.name for one in own)
             request = [[one.key.name, one.values] for one in own]
-            need_second_person(asked, operation, PLATFORM, names, request)
+            need_approval(asked, operation, PLATFORM, names, request)
 
 
 def _per_minute_max(asked: RequestContext) -> int:

@@ -21,6 +21,7 @@ from tokenschain.control.api.bodies import Items, ListAnswer, RequestBody
 from tokenschain.control.api.code_samples import parts_of, sample_of
 from tokenschain.control.api.repetition import Repetition, Replay
 from tokenschain.control.api.request_checks import count_parts, has_long_body, refuse_unknown
+from tokenschain.control.api.request_signatures import signature_of
 from tokenschain.control.api.wrong_tokens import WrongTokens
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
@@ -264,9 +265,7 @@ class RequestContext:
             raise ApiError("permission_denied", "A program's token does not do: sign in.")
         if actor.proved_at_s is None or actor.proved_at_s < time.time() - tokens.STEP_UP_S:
             how = "sign in again" if actor.from_provider else "POST /me/step-up"
-            raise ApiError(
-                "step_up_required", f"Show again that it is you who has this session: {how}."
-            )
+            raise ApiError("step_up_required", f"Show again that it is you: {how}.")
         self.proved = True
 
     def makes_first_account(self) -> bool:
@@ -488,13 +487,13 @@ class Permission:
         # Nobody who is unknown makes others wait for the right to write.
         db = request.state.db = reading(context.engine)
         known = Begun(db, identify(db, context, token))
-        reads = request.method == "GET"
+        reads, signed = request.method == "GET", signature_of(request, db, known.actor.id)
         if not reads:
             db.close()
             request.state.db = None
         used_s, access = known.actor.used_at_s, context.settings.access
         tokens.note_use(context.engine, known.actor.token_id, used_s, access)
-        author = Author(known.actor.id, address_of(request))
+        author = Author(known.actor.id, address_of(request), signed)
         asked = request.state.asked = RequestContext(
             known.actor, author, context, self.action, (lambda: known) if reads else begin,
             replay, reads=reads, by_model=self.by_model,

@@ -21,6 +21,8 @@ class Author(NamedTuple):
 
     id: str
     address: str = ""
+    signed: Mapping[str, object] | None = None
+    """The signature of who does it; see `identity.signing_keys.evidence`."""
 
 
 SYSTEM = Author("system")
@@ -58,6 +60,8 @@ def event(
     detail: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """A change as a row of `audit_events`; see `note`."""
+    if author.signed is not None:
+        detail = {**(detail or {}), "signed": author.signed}
     return {
         "id": secrets.new_id("evt"),
         "at_ms": time.time_ns() // 1_000_000,

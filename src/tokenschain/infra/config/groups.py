@@ -302,6 +302,13 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
             "`content:open` takes a second person.",
         ),
     ] = 10
+    signature_for: Annotated[
+        tuple[GuardedOperation, ...],
+        Meta(
+            description="What whoever asks for it signs with a key of their own; the same "
+            "operations as of `second_person_for`."
+        ),
+    ] = ()
     second_person_hours: Annotated[
         int, Meta(ge=1, le=720, description="Within how many hours it is approved and done.")
     ] = 24

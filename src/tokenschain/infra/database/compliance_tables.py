@@ -1,4 +1,4 @@
-"""Tables of compliance: acts that wait for a second person, former passwords."""
+"""Tables of compliance: acts that wait for a second person, signing keys, former passwords."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ approvals = Table(
     Index("approvals_by_request", "request_hash", "requested_by"),
 )
 """One row for each act that a second person has to approve; see `control.identity.approvals`."""
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("id", String(40), primary_key=True),  # of the public key
+    Column("user_id", String(40), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("public_key", String(200), nullable=False),
+    Column("created_at_s", BigInteger, nullable=False),
+    Column("used_at_ms", BigInteger, nullable=False),  # when the last act was signed
+    Column("revoked_at_s", BigInteger),
+    Index("signing_keys_by_user", "user_id"),
+)
+"""Public keys that people sign acts with; see `control.identity.signing_keys`."""
 
 former_passwords = Table(
     "former_passwords",

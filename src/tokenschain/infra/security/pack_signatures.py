@@ -65,10 +65,24 @@ def is_signed(data: bytes, signatures: bytes, public_keys: Iterable[str]) -> boo
         found = [base64.b64decode(line, validate=True) for line in lines]
     except binascii.Error:
         return False
-    return any(_holds(key, data, one) for key in public_keys for one in found)
+    return any(holds(key, data, one) for key in public_keys for one in found)
 
 
-def _holds(public_key: str, data: bytes, signature: bytes) -> bool:
+def is_public_key(text: str) -> bool:
+    """Whether it is a public key as settings name it."""
+    try:
+        raw = base64.b64decode(text.removeprefix(SM2_MARK), validate=True)
+        if text.startswith(SM2_MARK):
+            Sm2PublicKey(raw)
+        else:
+            Ed25519PublicKey.from_public_bytes(raw)
+    except ValueError:
+        return False
+    return True
+
+
+def holds(public_key: str, data: bytes, signature: bytes) -> bool:
+    """Whether a key has signed just this."""
     try:
         raw = base64.b64decode(public_key.removeprefix(SM2_MARK))
         if public_key.startswith(SM2_MARK):

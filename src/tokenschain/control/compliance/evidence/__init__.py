@@ -24,7 +24,7 @@ QUERIES: Mapping[str, Query] = {
     for one in (
         people.second_factors, people.password_rules, people.lockout, people.sessions,
         people.standing_accounts, people.owners_few, people.keys_bounded,
-        people.powers_apart, people.second_person,
+        people.powers_apart, people.second_person, people.acts_signed,
         audit_log.audit_is_sealed, audit_log.calls_sealed, audit_log.audit_verifies,
         audit_log.witness_cosigns, audit_log.audit_reconciles, audit_log.records_kept,
         audit_log.handing_over_kept, audit_log.records_entered, audit_log.labels_traced,

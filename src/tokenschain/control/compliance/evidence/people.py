@@ -24,6 +24,7 @@ from tokenschain.control.identity import (
 from tokenschain.core.limits import Budget, Facts, Rate, subject_of
 from tokenschain.core.tenancy import DUTIES, PLATFORM, is_power_over_accounts
 from tokenschain.infra.config.value_types import GuardedOperation
+from tokenschain.infra.database.compliance_tables import signing_keys
 from tokenschain.infra.database.tables import api_keys as key_rows
 from tokenschain.infra.database.tables import audit_events
 from tokenschain.infra.database.tables import bindings as binding_rows
@@ -217,6 +218,19 @@ def second_person(facts: PlatformFacts) -> QueryResult:
         },
         gaps_if(lacking, "second_person_not_asked", who=named(lacking)),
         gaps_if(len(deciding) < APPROVERS_MIN, "nobody_second", count=len(deciding)),
+    )
+
+
+def acts_signed(facts: PlatformFacts) -> QueryResult:
+    """Which acts are signed with a key of the person's own."""
+    asked = facts.settings.control.signature_for
+    lacking = set(get_args(GuardedOperation)) - set(asked)
+    query = select(func.count()).where(signing_keys.c.revoked_at_s.is_(None))
+    keys = int(facts.db.execute(query).scalar_one())
+    return QueryResult(
+        {"signed": sorted(asked), "keys": keys},
+        gaps_if(lacking, "signature_not_asked", who=named(lacking)),
+        gaps_if(not keys, "nobody_signs"),
     )
 
 
