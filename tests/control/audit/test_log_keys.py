@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from tests import audit_by_definition
 from tests.cli.test_audit_verify import Files, exported, headers, packed
 from tests.records import record
 from tokenschain.cli import audit_verify
@@ -144,6 +146,31 @@ def test_what_is_taken_out_of_a_hand_over_or_changed_is_named(
     endless = {f"hand-overs/{n}": whole["hand-overs/0"] for n in range(1_001)}
     start = {name: whole[name] for name in ("bundle.json", "key")}
     assert "unreadable" in made.report(start | endless | whole)
+
+
+def test_another_implementation_says_the_same_of_this_log_and_of_whatever_changes(
+    made: RotatedLog, whole: Files
+) -> None:
+    for key in made.keys:
+        assert audit_by_definition.is_right(whole, key)
+    assert not audit_by_definition.is_right(
+        whole, NoteSecret(INTERNATIONAL, "y" * 43).public_key("log")
+    )
+    chance = random.Random(11)
+    for name, data in whole.items():
+        if name == "proof":  # of parts alone; the other one makes the tree of the whole
+            continue
+        changed = bytearray(data)
+        changed[chance.randrange(len(data))] ^= 1 << chance.randrange(7)
+        for files in (
+            whole | {name: bytes(changed)},
+            {other: one for other, one in whole.items() if other != name},
+        ):
+            said = audit_by_definition.is_right(files, made.keys[0])
+            report = made.report(files, key=made.keys[0])
+            assert report["verified"] is said, (name, report["problems"])
+    for secret in made.secrets[:3]:
+        assert not audit_by_definition.is_right(signed_again(made, whole, secret), made.keys[3])
 
 
 def signed_again(made: RotatedLog, files: Files, secret: NoteSecret) -> Files:
