@@ -76,7 +76,8 @@ def speed() -> None:
         rows[f"{name}: personal data"] = _times(personal_data.find, some)
         rows[f"{name}: classifier"] = _times(classifier.probability, some)
         rows[f"{name}: all of it"] = _times(everything, some)
-    rows["chunk of a stream"] = _chunks(rules, pick)
+    for name, some in texts.items():
+        rows[f"{name}: chunk of a stream"] = _chunks(rules, "".join(some), pick)
     for name, times in rows.items():
         middle, late = times[len(times) // 2], times[int(len(times) * 0.99)]
         print(f"{name:24} p50 {middle * 1e6:8.1f} us   p99 {late * 1e6:8.1f} us")
@@ -117,11 +118,13 @@ def _times(work: Callable[[str], object], texts: Sequence[str]) -> list[float]:
     return sorted(found)
 
 
-def _chunks(rules: Rules, pick: random.Random) -> list[float]:
+def _chunks(rules: Rules, text: str, pick: random.Random) -> list[float]:
     screener = TextScreener(OutputRules(rules, lambda one: Action.BLOCK))
-    pieces = [
-        "".join(pick.choice(_COMMON) for _ in range(pick.randint(1, 4))) for _ in range(CHUNKS)
-    ]
+    pieces, at = list[str](), 0
+    for _ in range(CHUNKS):
+        size = pick.randint(1, 4)
+        pieces.append((text[at:] + text)[:size])
+        at = (at + size) % len(text)
     found = []
     for piece in pieces:
         began = time.thread_time()

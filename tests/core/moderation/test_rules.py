@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from tests.moderation_rules import rules_of, word
-from tokenschain.core.moderation.verdict import Direction
+from tokenschain.core.moderation.verdict import Direction, Level
 
 RULES = rules_of(word("违规测试词甲", match=2))
 
@@ -70,3 +70,18 @@ def test_words_are_found_across_parts_and_only_there() -> None:
     assert found.label.startswith("split:") and found.span is None
     assert not rules.across(["违规测试词甲", "禁", "句"]), "whole, or too short"
     assert not rules.across(["违规", "说" * 300, "测试词甲"]) and not rules.across([])
+
+
+def test_a_word_from_behind_is_for_review_and_one_of_a_character_a_line_is_found() -> None:
+    rules = rules_of(word("违规测试词甲", match=2), word("禁句", match=2), word("live", match=2),
+                     word("甲乙甲", match=2), word("词违测", match=2), word("测违词", match=2))  # fmt: skip
+    assert len(rules.keywords) == 6
+    for text in ("说 甲词试测规违 完", "甲\n词 试-測規違"):
+        (found,) = rules.screen(text, Direction.INPUT)
+        assert found.label.startswith("backwards:") and found.level is Level.LOW
+        assert found.span is not None and len(text[slice(*found.span)]) >= 6
+    assert not rules.screen("句禁 evil 违规测试", Direction.INPUT)
+    for text, levels in (("甲乙甲", [Level.HIGH]), ("词违测", [Level.HIGH, Level.LOW])):
+        assert [one.level for one in rules.screen(text, Direction.INPUT)] == levels
+    (down,) = rules.screen("\n".join("违规测试词甲"), Direction.INPUT)
+    assert down.level is Level.HIGH

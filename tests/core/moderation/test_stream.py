@@ -148,3 +148,11 @@ def test_what_is_encoded_is_found_in_a_whole_text() -> None:
     rules = OutputRules(RULES, judge)
     encoded = "".join(f"\\u{ord(one):04x}" for one in BLOCKED[0])
     assert screen_whole(encoded, rules)[2] is not None
+
+
+def test_a_word_from_behind_is_found_in_a_stream_and_for_review() -> None:
+    rules = OutputRules(RULES, lambda one: Action.BLOCK)
+    for size in (1, 3, 40):
+        left, screener = sent(rules, pieces_of(f"平常的话{BLOCKED[0][::-1]}完", size))
+        assert [one.level for one in screener.findings] == [Level.LOW]
+        assert "平常的话".startswith(left)

@@ -52,7 +52,7 @@ def findings_of(detail: str) -> list[RecordedFinding]:
 def _engine(level: str, label: str) -> str:
     if level == "disputed":
         return label
-    for way in ("decoded:", "split:", "pinyin:"):
+    for way in ("decoded:", "split:", "backwards:", "pinyin:"):
         label = label.removeprefix(way)
     _, mark, engine = label.rpartition(ENGINE_MARK)
     if mark and engine:

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from ahocorasick_rs import AhoCorasick
 from msgspec import Meta
+from msgspec.structs import replace
 
 from tokenschain.core.moderation.normalization import Normalizer
 from tokenschain.core.moderation.risks import BY_ID, RISKS
@@ -26,6 +27,11 @@ WORD_CHARACTERS_MAX = 32
 CONTEXT_WORDS_MAX = 50
 CONTEXT_CHARACTERS = 40
 """How far from a word the words of its context may be."""
+BACKWARDS = "backwards:"
+"""What the label of a word begins with that stands from behind; it is for review."""
+BACKWARDS_CHARACTERS_MIN = 3
+"""Shorter words are other words from behind, as are those of Latin letters
+(docs/results/moderation.md)."""
 WORDS_IN_ALL_MIN = 10_000
 """As many the standard asks of the whole library."""
 
@@ -161,7 +167,15 @@ class Entry(msgspec.Struct, frozen=True):
 class Keywords:
     """The words of several packs, ready to be found in normalized texts."""
 
-    __slots__ = ("_entries", "_finder", "_sounds", "_sounds_entries", "held_back", "versions")
+    __slots__ = (
+        "_entries",
+        "_finder",
+        "_size",
+        "_sounds",
+        "_sounds_entries",
+        "held_back",
+        "versions",
+    )
 
     def __init__(
         self,
@@ -186,21 +200,26 @@ class Keywords:
                 if 0 < len(normal) <= WORD_CHARACTERS_MAX:
                     entry = _entry(normal, word, f"{pack.name}#{number}", normalizer)
                     found.setdefault(normal, []).append(entry)
+        self._size = sum(map(len, found.values()))
+        alike = {
+            word.translate(syllables): tuple(e for e in found[word] if e.match is Spelling.PINYIN)
+            for word in found
+        }
+        for word, entries in [(word, tuple(entries)) for word, entries in found.items()]:
+            behind = word[::-1]
+            if len(word) >= BACKWARDS_CHARACTERS_MIN and behind != word and not word.isascii():
+                found.setdefault(behind, []).extend(map(_backwards, entries))
         words = list(found)
         self._entries = [tuple(found[word]) for word in words]
         self._finder = AhoCorasick(words) if words else None
         self.held_back = max(map(len, words), default=1) - 1
         """How many characters at the end of a text may be the beginning of a word."""
-        alike = {
-            word.translate(syllables): tuple(e for e in found[word] if e.match is Spelling.PINYIN)
-            for word in words
-        }
         alike = {sound: entries for sound, entries in alike.items() if entries}
         self._sounds_entries = list(alike.values())
         self._sounds = AhoCorasick(list(alike)) if alike else None
 
     def __len__(self) -> int:
-        return sum(map(len, self._entries))
+        return self._size
 
     def find(self, normal: str, since: int = 0) -> list[tuple[int, int, tuple[Entry, ...]]]:
         """The words in a normalized text that end after a place: from, to and what they are."""
@@ -240,6 +259,11 @@ def counts_here(entry: Entry, normal: str, start: int, end: int) -> bool:
     around = normal[max(0, start - CONTEXT_CHARACTERS) : start]
     after = normal[end : end + CONTEXT_CHARACTERS]
     return any(word in around or word in after for word in entry.near)
+
+
+def _backwards(entry: Entry) -> Entry:
+    label = f"{BACKWARDS}{entry.label}"
+    return replace(entry, level=Level.LOW, near=(), unless=(), label=label)
 
 
 def _entry(normal: str, word: PackWord, label: str, normalizer: Normalizer) -> Entry:
