@@ -205,9 +205,9 @@ class Keywords:
             word.translate(syllables): tuple(e for e in found[word] if e.match is Spelling.PINYIN)
             for word in found
         }
-        for word, entries in [(word, tuple(entries)) for word, entries in found.items()]:
-            behind = word[::-1]
-            if len(word) >= BACKWARDS_CHARACTERS_MIN and behind != word and not word.isascii():
+        for ahead, entries in [(one, tuple(entries)) for one, entries in found.items()]:
+            behind = ahead[::-1]
+            if len(ahead) >= BACKWARDS_CHARACTERS_MIN and behind != ahead and not ahead.isascii():
                 found.setdefault(behind, []).extend(map(_backwards, entries))
         words = list(found)
         self._entries = [tuple(found[word]) for word in words]
