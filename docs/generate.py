@@ -27,6 +27,7 @@ from tokenschain.infra.config import (
     declared,
     variable_of,
 )
+from tokenschain.infra.config.audit import ObjectLockSettings
 from tokenschain.infra.config.moderation import (
     ModerationEngineSettings,
     ModerationReviewSettings,
@@ -77,6 +78,7 @@ SETTINGS_GROUPS: dict[str, type] = {
     "One entry of `routing.custom_policies`": Policy,
     "One entry of a virtual model": VirtualModelEntry,
     "One entry's `when`": When,
+    "What `audit.object_lock` holds": ObjectLockSettings,
     "What `cache` holds": CacheSettings,
     "What `cache.judge` holds": JudgeSettings,
     "What `cache.embedder` holds": EmbedderSettings,

@@ -344,6 +344,7 @@ ELSEWHERE: dict[str, str] = {
     "infra/migrations/versions/0036_filings.py": "infra/test_migrations.py",
     "control/audit/cosigning.py": "control/audit/test_witness.py",
     "wiring/anchors.py": "control/audit/test_anchors.py",
+    "control/observability/audit_alert_words.py": "control/audit/test_anchors.py, control/audit/test_witness.py",
     "wiring/witness.py": "cli/test_witness.py, control/audit/test_witness.py",
     "control/audit/search.py": "control/api/test_audit_log.py, cli/test_audit_verify.py",
     "control/audit/pending.py": "control/audit/test_log.py",

@@ -505,6 +505,7 @@ PLAIN = frozenset(
         "responses",
         "restriction",
         "result",
+        "retain",
         "retention",
         "retry",
         "retrying",

@@ -28,7 +28,8 @@ FIELDS = ("of", "kind", "name", "address")
 WATCHED = (
     "budget_reached", "budget_forecast", "cache_false_hits", "records_rejected",
     "configuration_refused", "second_factor_reset", "moderation_packs_stale", "upstream_down",
-    "audit_differs", "audit_unwitnessed", "audit_unanchored", "audit_receipt_broken",
+    "audit_differs", "audit_unwitnessed", "audit_unanchored", "audit_unsealed",
+    "audit_receipt_broken",
     "incident_report_due",
 )  # fmt: skip
 _BUDGETS = ("budget_reached", "budget_forecast")

@@ -536,6 +536,11 @@ ROUTING_STRINGS: dict[str, tuple[str, str]] = {
         "审计日志只有 {count} 个见证者签署：{reason}",
         "Only {count} witnesses cosign the audit log: {reason}",
     ),
+    "alerts.name.audit_unsealed": ("审计封存中断", "Audit not sealed"),
+    "alerts.said.audit_unsealed": (
+        "审计日志已停止封存：{reason}",
+        "The audit log is not sealed: {reason}",
+    ),
     "alerts.name.audit_unanchored": ("审计锚定中断", "Audit not anchored"),
     "alerts.said.audit_unanchored": (
         "一天内只有 {count} 个位置保存了审计日志的检查点：{reason}",

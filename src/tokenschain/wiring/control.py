@@ -253,7 +253,10 @@ def _sealing(settings: Settings, engine: Engine, report: Reporter) -> SealingJob
             made = found, SegmentSealer(engine, INTERNATIONAL, signs, interval_s)
         return made[1]
 
-    return SealingJob(sealer, settings.audit.interval_s, report)
+    def alert(why: str) -> None:
+        alerts.audit_unsealed(engine, {"reason": why}, time.time())
+
+    return SealingJob(sealer, settings.audit.interval_s, report, alert)
 
 
 def _audit_jobs(

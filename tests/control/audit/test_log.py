@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from tokenschain.core import call_record
 from tokenschain.core.audit import canonical_json, checkpoint, merkle, records, segment
 from tokenschain.core.audit.checkpoint import NoteSigner
 from tokenschain.core.audit.records import AuditedCall
+from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.audit_tables import (
     audit_checkpoints,
     audit_nodes,
@@ -140,19 +143,79 @@ def test_a_clock_that_ran_back_seals_nothing_until_it_is_there_again(
 ) -> None:
     sealer, said = sealer_of(engine, clock), list[str]()
     sealed(sealer, clock)
-    job = SealingJob(lambda: sealer, 1.0, lambda event, *_, **__: said.append(event))
+    passed, alerted = [0.0], list[str]()
+    job = SealingJob(
+        lambda: sealer, 1.0, lambda event, *_, **__: said.append(event), alerted.append,
+        lambda: passed[0],
+    )  # fmt: skip
     clock.now_s -= 30
     enter(engine, 1)
     with pytest.raises(NotSealed, match=r"30\.0 s behind"):
         sealer.seal()
     job.seal_waiting()
+    passed[0] += 59
     job.seal_waiting()
+    assert alerted == []
+    passed[0] += 1
+    job.seal_waiting()
+    job.seal_waiting()
+    assert alerted == ["the clock is 30.0 s behind the last segment"]
     clock.now_s += 31
     job.seal_waiting()
     job.seal_waiting()
     assert said == ["audit_sealing_stopped", "audit_sealing_resumed"]
     assert [r["id"] for r in contents(engine)] == ["req_00000001"]
     check(engine)
+
+
+def test_calls_that_enter_while_the_clock_is_back_and_forth_are_sealed_once(
+    engine: Engine, clock: Clock
+) -> None:
+    sealer, said = sealer_of(engine, clock), list[str]()
+    job = SealingJob(lambda: sealer, 1.0, lambda event, *_, **__: said.append(event))
+    chance = random.Random(21)
+    for number in range(60):
+        clock.now_s += 1 if number % 3 else chance.uniform(-20, 25)
+        enter(engine, number)
+        job.seal_waiting()
+    clock.now_s += 100
+    job.seal_waiting()
+    assert [r["id"] for r in contents(engine)] == [f"req_{n:08x}" for n in range(60)]
+    assert said and set(said) == {"audit_sealing_stopped", "audit_sealing_resumed"}
+    check(engine)
+
+
+def test_a_full_disk_stops_sealing_is_said_and_loses_nothing(tmp_path: Path, clock: Clock) -> None:
+    """Of the database: SQLite is told that it may not grow, and then that it may."""
+    engine = db.connect(f"sqlite:///{tmp_path / 'x.db'}")
+    db.migrate(engine)
+    pages_max: list[int] = []
+
+    @event.listens_for(engine, "checkout")
+    def limit(connection: Any, *_: object) -> None:
+        if pages_max:
+            connection.cursor().execute(f"pragma max_page_count = {pages_max[0]}")
+
+    sealer, said = sealer_of(engine, clock), list[tuple[str, str]]()
+    job = SealingJob(lambda: sealer, 1.0, lambda event, /, why="", **_: said.append((event, why)))
+    sealed(sealer, clock)
+    size = 3_000
+    enter(engine, *range(size))
+    with engine.connect() as connection:
+        pages_max.append(int(connection.exec_driver_sql("pragma page_count").scalar_one()))
+        connection.exec_driver_sql("create table filler as select randomblob(100) as x")
+    for _ in range(3):
+        clock.now_s += 1
+        job.seal_waiting()
+    assert [event for event, _ in said] == ["audit_sealing_stopped"] and "full" in said[0][1]
+    assert check(engine) == 1 and not contents(engine), "nothing is half"
+    pages_max[0] = 2**30
+    clock.now_s += 1
+    job.seal_waiting()
+    assert [event for event, _ in said] == ["audit_sealing_stopped", "audit_sealing_resumed"]
+    assert [r["id"] for r in contents(engine)] == [f"req_{n:08x}" for n in range(size)]
+    check(engine)
+    engine.dispose()
 
 
 def test_another_key_does_not_go_on_with_a_log(engine: Engine, clock: Clock) -> None:

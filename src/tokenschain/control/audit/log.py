@@ -36,6 +36,8 @@ from tokenschain.infra.security.suite import Suite
 
 HOUR_MS = 3_600_000
 IDLE_S = 60.0
+STOPPED_S = 60.0
+"""After so long without sealing there is an alert, and again."""
 COMPRESSION = 1
 _ROWS_MAX = 5_000
 """That one segment is made of: as many events as fill it."""
@@ -413,17 +415,27 @@ class SealingJob:
     """Seals the log, second by second; says once when that stops, and when it goes on."""
 
     def __init__(
-        self, make: Callable[[], SegmentSealer | None], interval_s: float, report: Reporter
+        self,
+        make: Callable[[], SegmentSealer | None],
+        interval_s: float,
+        report: Reporter,
+        alert: Callable[[str], object] = lambda why: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             make: asked each time, since the key file may have changed; one that cannot be read
                 keeps no control from starting. None: nothing is to be sealed.
+            alert: told why it has stopped, after `STOPPED_S`.
         """
         self._make = make
         self._interval_s = interval_s
         self._report = report
+        self._alert = alert
+        self._monotonic = monotonic
         self._stopped = ""
+        self._since_s = 0.0
+        """When it stopped, by a clock that is not set back."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -450,6 +462,14 @@ class SealingJob:
         return True
 
     def _say(self, why: str) -> None:
+        now_s = self._monotonic()
         if not self._stopped:
             self._report("audit_sealing_stopped", why)
+            self._since_s = now_s
         self._stopped = why
+        if now_s - self._since_s >= STOPPED_S:
+            self._since_s = now_s
+            try:
+                self._alert(why)
+            except SQLAlchemyError as error:  # the database may be why: it is in the log
+                self._report("chore_failed", db.first_line(error))

@@ -16,7 +16,7 @@ from tokenschain.control.billing import limits, rejected_records
 from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.duties import incidents
 from tokenschain.control.mails import Mail
-from tokenschain.control.observability import alert_silences
+from tokenschain.control.observability import alert_silences, audit_alert_words
 from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.errors import ApiError
@@ -234,17 +234,25 @@ def audit_unwitnessed(engine: Engine, detail: Mapping[str, Any], now_s: float) -
     Args:
         detail: `count` of those that do, `amount` that should, and `reason`.
     """
-    found = {**detail, "subject": [], "period_s": int(now_s // DAY_S) * DAY_S}
-    with engine.begin() as connection:
-        return _say(engine, connection, "", "audit_unwitnessed", found, now_s)
+    return _say_daily(engine, "audit_unwitnessed", detail, now_s)
 
 
 def audit_unanchored(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
     """Note that for a day no checkpoint of the audit log was anchored somewhere; said once a day.
     Returns how many; `detail` as in `audit_unwitnessed`."""
+    return _say_daily(engine, "audit_unanchored", detail, now_s)
+
+
+def audit_unsealed(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
+    """Note that the audit log is not sealed, and why as `reason`; said once a day. Returns how
+    many."""
+    return _say_daily(engine, "audit_unsealed", detail, now_s)
+
+
+def _say_daily(engine: Engine, kind: str, detail: Mapping[str, Any], now_s: float) -> int:
     found = {**detail, "subject": [], "period_s": int(now_s // DAY_S) * DAY_S}
     with engine.begin() as connection:
-        return _say(engine, connection, "", "audit_unanchored", found, now_s)
+        return _say(engine, connection, "", kind, found, now_s)
 
 
 def audit_receipt_broken(engine: Engine, detail: Mapping[str, Any], now_s: float) -> int:
@@ -591,7 +599,7 @@ def words(kind: str, tenant: str, detail: dict[str, Any]) -> tuple[str, str]:
             f"{reason}. See `tokenschain records rejected`.",
         )
     if kind.startswith("audit_"):
-        return _audit_words(kind, detail)
+        return audit_alert_words.words(kind, detail)
     if kind == "moderation_packs_stale":
         return _pack_words(detail)
     if kind == "upstream_down":
@@ -662,34 +670,4 @@ def _pack_words(detail: Mapping[str, Any]) -> tuple[str, str]:
         f"全部词库距标准要求还缺 {missing} 个词。",
         f"The keyword pack {pack} was renewed {days} days ago and {expired} of its words have "
         f"expired; all packs together lack {missing} words of what the standard asks.",
-    )
-
-
-def _audit_words(kind: str, detail: dict[str, Any]) -> tuple[str, str]:
-    count, reason = detail.get("count"), detail["reason"]
-    if kind == "audit_receipt_broken":
-        call = detail["subject"][0]
-        return (
-            f"调用 {call} 有平台的回执，审计日志中却没有相符的记录（{reason}）："
-            "可能在封存前被隐去或改动。",
-            f"Call {call} has a receipt of the platform, and the audit log no record that agrees "
-            f"with it ({reason}): it may have been left out or changed before it was sealed.",
-        )
-    if kind == "audit_differs":
-        day = detail["subject"][0]
-        return (
-            f"{day} 的审计日志与账本有 {count} 次调用不一致（{reason}）。"
-            f"请运行 tokenschain audit reconcile {day}。",
-            f"Audit log and ledger of {day} differ about {count} calls ({reason}). See "
-            f"`tokenschain audit reconcile {day}`.",
-        )
-    if kind == "audit_unanchored":
-        return (
-            f"审计日志的锚定位置只有 {count} 个在一天内有效，应有 {detail['amount']} 个：{reason}",
-            f"{count} of {detail['amount']} places had a checkpoint of the audit log within a day: "
-            f"{reason}",
-        )
-    return (
-        f"审计日志只有 {count} 个见证者签署，应有 {detail['amount']} 个：{reason}",
-        f"{count} witnesses cosign the audit log, and {detail['amount']} should: {reason}",
     )

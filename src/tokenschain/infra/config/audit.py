@@ -42,7 +42,7 @@ class ObjectLockSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=36_500,
-            description="Days for which nobody, its owner included, can delete an object.",
+            description="Days for which an object cannot be deleted, by its owner either.",
         ),
     ] = 1_096
 
