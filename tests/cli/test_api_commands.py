@@ -104,6 +104,7 @@ def test_times_are_a_while_ago_or_chinas_days() -> None:
     now = int(time.time())
     assert abs(api_commands._since("7d") - (now - 7 * 86_400)) < 60
     assert abs(api_commands._since("7d ago") - (now - 7 * 86_400)) < 60
+    assert abs(api_commands._since("now") - now) < 60 and abs(api_commands._until("now") - now) < 60
     assert abs(api_commands._until("12h") - (now + 12 * 3_600)) < 60
     assert api_commands._since("2026-11-25") == 1_795_536_000, "midnight in China"
     assert api_commands._since("2026-11-25T00:00Z") == 1_795_564_800
@@ -311,6 +312,29 @@ def test_chinese_by_locale(run: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "没有找到" in run("keys", "list", "--tenant", "default", "--project", "none").err
     monkeypatch.setenv("TOKENSCHAIN_LANG", "en")
     assert "List" in run("tenants", "list", "--help").out
+
+
+# --- texts for people ---------------------------------------------------------------------------
+
+
+def test_a_report_is_printed_as_it_is_and_by_its_fields_for_programs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    report = {"markdown": "# Report\n\n- one\x1b[31m\n", "missing": ["who"], "complete": True}
+
+    class Handler(JsonHandler):
+        def do_GET(self) -> None:
+            self._send(200, report)
+
+    monkeypatch.chdir(tmp_path)
+    with (
+        serving(Handler) as url,
+        shell(
+            monkeypatch, capsys, TOKENSCHAIN_CONTROL__URL=url, TOKENSCHAIN_ADMIN_TOKEN="t"
+        ) as run,
+    ):
+        assert run("incidents", "draft", "inc_1").out == "# Report\n\n- one [31m\n"
+        assert json.loads(run("incidents", "draft", "inc_1", "-o", "json").out) == report
 
 
 # --- a server that is watched ---------------------------------------------------------------------

@@ -96,12 +96,34 @@ def test_csv_has_every_column_exact_numbers_and_no_formula(
 ) -> None:
     text = shown(capsys, Format.CSV)
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert set(rows[0]) == set(ROWS[0])
-    assert [row["charge_pico"] for row in rows] == ["0.0000495", "-12.5"]
+    assert set(rows[0]) == set(ROWS[0]) - {"charge_pico"} | {"charge"}
+    assert [row["charge"] for row in rows] == ["0.0000495", "-12.5"]
     assert [row["charge_currency"] for row in rows] == ["CNY", "USD"]
     assert rows[1]["detail"].startswith("'=")
     excel = shown(capsys, Format.EXCEL)
     assert excel.startswith(BOM) and "\r\n" in excel and "杭州" in excel
+
+
+def test_csv_says_the_currency_in_the_heading_where_no_column_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wallet = {"tenant": "shop", "credit_pico": 5 * 10**12, "credited_pico_cny": 10**12,
+              "balances_pico": {"CNY": 1_003_490_000_000_000, "USD": 0}}  # fmt: skip
+    tables.show(wallet, (), Format.CSV)
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row == {
+        "tenant": "shop", "credit_cny": "5", "credited_cny": "1", "balances_cny": "1003.49",
+        "balances_usd": "0",
+    }  # fmt: skip
+    tables.show(wallet, (), Format.EXCEL)
+    assert "balances (CNY)" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_times_are_shown_as_times_and_lengths_as_numbers() -> None:
+    row = {"changed_at_ms": 1_764_000_000_000, "until_ms": 2**53, "from_ms": 0, "total_ms": 1_200}
+    shown = {name: tables.cell(row, name) for name in row}
+    assert shown["changed_at_ms"].startswith("2025-11-25 00:00:00") and shown["until_ms"] == ""
+    assert shown["from_ms"].startswith("1970-01-01") and shown["total_ms"] == "1200"
 
 
 def test_an_empty_list_says_so_beside(capsys: pytest.CaptureFixture[str]) -> None:

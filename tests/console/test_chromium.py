@@ -14,6 +14,7 @@ from tests.console.served import CHROMIUM, chromium, served
 from tests.console.test_static_files import CACHE
 from tests.console.visitors import House, refused, streamed, unseen
 from tests.house.tree import ROOT
+from tests.security.platform import Caller
 from tokenschain.console.app import Console, ConsoleSettings
 from tokenschain.console.playground import Playground
 from tokenschain.console.rendering import CloudProvider, SignUpOffer
@@ -33,6 +34,8 @@ PATHS = (
     "/people/invite", "/alerts/silence/new", "/moderation", "/moderation/queue",
     "/moderation/freezes", "/moderation/freezes/new", "/moderation/proposals",
     "/moderation/suspensions", "/moderation/labels",
+    "/duties", "/duties/incidents", "/duties/incidents/new", "/duties/incident?incident=INCIDENT",
+    "/duties/requests",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
@@ -115,6 +118,15 @@ def test_signing_in_and_out(visitor: Visitor) -> None:
     assert wrong == []
 
 
+def _address(visitor: Visitor, path: str, person: Caller) -> str:
+    """Where a page is; of `ME`, and of an `INCIDENT` that is made."""
+    if "INCIDENT" in path:
+        body = {"tenant": "alpha", "title": "key leaked", "severity": "larger"}
+        made = visitor.house.platform.operator("POST", "/incidents", body).json()
+        path = path.replace("INCIDENT", made["id"])
+    return f"{visitor.base}/console{path}".replace("ME", person.id)
+
+
 @pytest.mark.parametrize(("language", "theme"), [("zh", "light"), ("en", "dark")])
 def test_no_page_breaks_the_policy_or_keeps_anyone_out(
     visitor: Visitor, language: str, theme: str
@@ -122,7 +134,7 @@ def test_no_page_breaks_the_policy_or_keeps_anyone_out(
     person = visitor.house.platform.person("alpha", "owner")
     tab, wrong = visitor.tab(person.token, language, theme)
     for path in PATHS:
-        address = f"{visitor.base}/console{path}".replace("ME", person.id)
+        address = _address(visitor, path, person)
         tab.goto(address, wait_until="networkidle")
         assert _serious(tab) == [], path
     assert wrong == []
@@ -194,7 +206,7 @@ def test_pages_fit_a_phone(visitor: Visitor) -> None:
     person = visitor.house.platform.person("alpha", "owner")
     tab, wrong = visitor.tab(person.token, width=390)
     for path in PATHS:
-        tab.goto(f"{visitor.base}/console{path}".replace("ME", person.id))
+        tab.goto(_address(visitor, path, person))
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390, path
     tab.goto(f"{visitor.base}/console/keys")
     tab.get_by_role("button", name="Menu").click()

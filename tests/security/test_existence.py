@@ -67,6 +67,7 @@ def theirs(house: Platform) -> dict[str, str]:
         "event_id": "beta-call",
         "day": "2026-11-25",
         "standard": "mlps3",
+        "template": "user-notice",
     }
 
 

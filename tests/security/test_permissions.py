@@ -307,6 +307,7 @@ OBJECTS: dict[str, Callable[[House], str]] = {
     "name": _role,
     "day": lambda _: "2026-11-25",
     "standard": lambda _: "mlps3",
+    "template": lambda _: "user-notice",
     "revision": lambda house: str(_own_virtual_model(house)["revision"]),
 }
 """A fresh object for each variable part of a path, in project p1 where it can be."""

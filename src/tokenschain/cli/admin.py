@@ -172,11 +172,39 @@ def limits_list(
     tables.show(found, _LIMIT_COLUMNS, output_format)
 
 
+@limits.command("show")
+def limits_show(
+    limit_id: Annotated[str, typer.Argument(help="Id, as the list shows it.")],
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Show one rate or budget; of a budget, what is spent of it now."""
+    found = call("GET", f"/api/v1/limits/{admin_client.quoted(limit_id)}")
+    if output_format in (Format.TABLE, Format.WIDE):
+        used = found.get("used", ())
+        more = {name: found[name] for name in _LIMIT_DETAIL_COLUMNS if name in found}
+        found = _limit_row(found) | more | {"uses": [_used_row(found, one) for one in used]}
+    tables.show(found, _LIMIT_COLUMNS, output_format)
+
+
+_LIMIT_DETAIL_COLUMNS = ("on_unavailable", "wait_s", "burst_when_idle", "hard", "counts", "version")
+_USED_COLUMNS = ("uses", "subject", "spent", "promised")
+
+
+def _used_row(limit: Mapping[str, Any], use: Mapping[str, Any]) -> dict[str, Any]:
+    amounts = (_counted(limit, use[name]) for name in ("spent", "promised"))
+    return dict(zip(_USED_COLUMNS[1:], (use["subject"], *amounts), strict=True))
+
+
+def _counted(limit: Mapping[str, Any], amount: int) -> str:
+    return format_pico(amount, "CNY") if limit["measure"] == "spend" else f"{amount:,}"
+
+
 def _limit_row(limit: Mapping[str, Any]) -> dict[str, Any]:
     """A limit in words: money in yuan, the window by its name."""
-    spend = limit["measure"] == "spend"
-    amounts = [limit["amount"], *(use["spent"] for use in limit.get("used", ()))]
-    texts = [format_pico(amount, "CNY") if spend else f"{amount:,}" for amount in amounts]
+    used = [use["spent"] for use in limit.get("used", ())]
+    if not used and limit["kind"] == "budget":
+        used = [0]
+    texts = [_counted(limit, amount) for amount in (limit["amount"], *used)]
     windows = {seconds: name for name, seconds in _WINDOWS.items()}
     match = ", ".join(f"{k}={v}" for k, v in limit["match"].items() if v)
     return {
@@ -319,7 +347,15 @@ def usage(
     names = [name.strip() for name in by.split(",") if name.strip()]
     if output_format in (Format.TABLE, Format.WIDE):
         rows = _added_up(rows, names)
+    elif output_format in (Format.CSV, Format.EXCEL):
+        rows = [{_with_zone(name): value for name, value in row.items()} for row in rows]
+        names = [_with_zone(name) for name in names]
     tables.show(rows, (*names, *_USAGE_COLUMNS), output_format)
+
+
+def _with_zone(name: str) -> str:
+    """The heading of a column in a file: days and hours with their zone."""
+    return f"{name} (UTC)" if name in ("day", "hour") else name
 
 
 _CURRENCIES = {"charge_pico": "charge_currency", "cost_pico": "currency",

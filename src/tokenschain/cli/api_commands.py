@@ -295,6 +295,8 @@ def _until(text: str) -> int:
 
 
 def _moment(text: str, direction: int) -> int:
+    if text.strip() == "now":
+        return int(time.time())
     if text.isdecimal():
         return int(text)
     if _DURATION.fullmatch(text.strip()):
@@ -413,6 +415,8 @@ def _show(command: Command, operation: Operation, found: Any, output: Format) ->
             told("{id}: keep it, it is not shown again", id=found.get("id", command.shown_once)),
             highlight=False,
         )
+    elif command.document and human:
+        print(tables.printable(found[command.document], keep="\n"), end="")
     elif operation.method != "GET" and columns and human and not isinstance(found, list):
         print(found[columns[0]])
     elif found == [] and command.nothing and human:

@@ -46,6 +46,8 @@ class Command(NamedTuple):
     """Whether it helps to see it again and again."""
     nothing: str = ""
     """What is said of a list without a row, where that says more than that nothing was found."""
+    document: str = ""
+    """The field of the answer that is a text for people: printed alone and as it is."""
 
 
 def _units(kind: str, title: str) -> tuple[Command, ...]:
@@ -102,7 +104,6 @@ COMMANDS: tuple[Command, ...] = (
     Command("keys revoke", "DELETE /keys/{key_id}", "id"),
     Command("keys playground", "POST /playground/keys", shown_once="key"),
     Command("keys rotate", "POST /keys/{key_id}/rotate", shown_once="key"),
-    Command("limits show", "GET /limits/{limit_id}"),
     Command("limits remove", "DELETE /limits/{limit_id}", "id"),
     Command("metrics show", "GET /metrics"),
     Command("calls list", "GET /calls", CALL, watched=True),
@@ -140,12 +141,13 @@ COMMANDS: tuple[Command, ...] = (
     Command("approvals approve", "POST /approvals/{approval_id}/approve", "id state"),
     Command("approvals reject", "POST /approvals/{approval_id}/reject", "id state"),
     Command("compliance deadlines", "GET /compliance/deadlines",
-            "due_on subject id tenant duty state certain rule", watched=True),
+            "due_on subject id tenant duty state certain calendar_ends_on rule", watched=True),
     Command("compliance notice", "GET /compliance/notice"),
+    Command("compliance template", "GET /compliance/templates/{template}", document="markdown"),
     Command("incidents create", "POST /incidents", "id", "title"),
     Command("incidents list", "GET /incidents",
             "id tenant severity title detected_at_s reported_at_s ended_at_s", watched=True),
-    Command("incidents draft", "GET /incidents/{incident_id}/report"),
+    Command("incidents draft", "GET /incidents/{incident_id}/report", document="markdown"),
     Command("incidents report", "POST /incidents/{incident_id}/report", "id reported_at_s"),
     Command("subject-requests create", "POST /subject-requests", "id due_at_s",
             "tenant kind end_user"),
@@ -272,6 +274,7 @@ COMMANDS: tuple[Command, ...] = (
 BY_HAND: dict[str, str] = {
     "PUT /limits/{limit_id}": "limits set",
     "GET /limits": "limits list",
+    "GET /limits/{limit_id}": "limits show",
     "GET /usage": "usage",
     "GET /rejected-records": "records rejected",
     "GET /rejected-records/{record_id}": "records rejected",

@@ -141,11 +141,6 @@ def compliance_draw(
     The same command goes on where it broke off; people write their verdicts into `review.csv` of
     the folder, and the same command then takes them up.
     """
-    from tokenschain.cli.chat_client import (  # noqa: PLC0415 - gateways do without
-        ChatClient,
-        ChatError,
-    )
-
     banks = _read_banks(bank or [])
     questions = evaluation.together([one.questions for one in banks])
     lacking = evaluation.shortfalls(questions, DRAWN)
@@ -157,37 +152,11 @@ def compliance_draw(
         )  # fmt: skip
     drawn = evaluation.draw(questions, seed, DRAWN)
     folder = out or Path(f"draw-{model.replace('/', '-')}-{seed}")
-    state = _Folder(folder, _Draw(model, seed, {one.name: one.digest for one in banks},
-                                  int(time.time())))  # fmt: skip
-    waiting = [one for one in drawn if one.id not in state.asked]
-    to_judge = [one for one in drawn if judge and state.opinion(one.id, judge) is None]
+    digests = {one.name: one.digest for one in banks}
+    state = _Folder(folder, _Draw(model, seed, digests, int(time.time())))
     settings = config.load()
-    if waiting or to_judge:
-        _show_cost(settings, model, waiting, output_tokens_max)
-        if judge:
-            _show_cost(settings, judge, to_judge, _JUDGE_TOKENS_MAX, output_tokens_max)
-        if not yes:
-            typer.confirm(told("ask them?"), abort=True)
-    tags = {"x-tc-tags": f"evaluation={folder.name}"[:100], "x-tc-cache": "no-store",
-            "x-tc-priority": "bulk"}  # fmt: skip
-    try:
-        with ChatClient(settings.gateway_base_url, key) as client:
-            left = _each(
-                waiting, at_once, told("asking"),
-                lambda one: state.note_asked(one, _ask(client, tags, model, one.text,
-                                                       output_tokens_max)),
-            )  # fmt: skip
-            if judge:
-                left += _each(
-                    [one for one in to_judge if one.id in state.asked], at_once, told("judging"),
-                    lambda one: _judge(client, tags, judge, one, state),
-                )  # fmt: skip
-    except ChatError as error:
-        raise AdminError(str(error)) from None
-    if left:
-        raise AdminError(
-            told("{count} calls came to nothing: the same command goes on", count=left)
-        )
+    way = _Way(model, judge, output_tokens_max, at_once)
+    _ask_all(settings, state, drawn, way, key, confirmed=yes)
     _report(settings, state, banks, drawn, judge, is_trial=bool(lacking))
 
 
@@ -318,6 +287,60 @@ def _append(path: Path, value: object) -> None:
 
 
 # --- asking ------------------------------------------------------------------------------------
+
+
+class _Way(NamedTuple):
+    """How questions are asked."""
+
+    model: str
+    judge: str | None
+    output_tokens_max: int
+    at_once: int
+
+
+def _ask_all(
+    settings: config.Settings, state: _Folder, drawn: Sequence[Question], way: _Way, key: str, *,
+    confirmed: bool,
+) -> None:  # fmt: skip
+    """Ask what was not asked yet, and a judge model what it was not asked yet.
+
+    Raises:
+        AdminError: some came to nothing; what was answered is kept.
+    """
+    from tokenschain.cli.chat_client import (  # noqa: PLC0415 - gateways do without
+        ChatClient,
+        ChatError,
+    )
+
+    judge, most = way.judge, way.output_tokens_max
+    waiting = [one for one in drawn if one.id not in state.asked]
+    to_judge = [one for one in drawn if judge and state.opinion(one.id, judge) is None]
+    if not waiting and not to_judge:
+        return
+    _show_cost(settings, way.model, waiting, most)
+    if judge:
+        _show_cost(settings, judge, to_judge, _JUDGE_TOKENS_MAX, most)
+    if not confirmed:
+        typer.confirm(told("ask them?"), abort=True)
+    headers = {"x-tc-tags": f"evaluation={state.path.name}"[:100], "x-tc-cache": "no-store",
+               "x-tc-priority": "bulk"}  # fmt: skip
+    try:
+        with ChatClient(settings.gateway_base_url, key) as client:
+
+            def ask(one: Question) -> None:
+                state.note_asked(one, _ask(client, headers, way.model, one.text, most))
+
+            left = _each(waiting, way.at_once, told("asking"), ask)
+            if judge:
+                answered = [one for one in to_judge if one.id in state.asked]
+                left += _each(answered, way.at_once, told("judging"),
+                              lambda one: _judge(client, headers, judge, one, state))  # fmt: skip
+    except ChatError as error:
+        raise AdminError(str(error)) from None
+    if left:
+        raise AdminError(
+            told("{count} calls came to nothing: the same command goes on", count=left)
+        )
 
 
 def _show_cost(

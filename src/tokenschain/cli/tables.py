@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
@@ -34,6 +35,10 @@ BOM = "\ufeff"
 """Excel takes a CSV file without it for one in the system's old encoding."""
 WHOLE = {"name", "model", "upstream", "tenant", "email", "prefix", "key", "day", "kind"}
 """Columns that are copied into the next command, besides ids."""
+_MOMENTS_MS = {"started_ms", "at_ms", "from_ms", "until_ms", "first_ms", "last_ms"}
+"""Times, besides what ends in `_at_ms`; other milliseconds are lengths of time."""
+_FOREVER_MS = 2**53
+"""Of what has no end; years that no calendar has."""
 _CURRENCY_OF = {"charge_pico": "charge_currency"}
 """Where the currency of an amount is not in `currency`."""
 
@@ -204,12 +209,43 @@ def _is_table(value: object) -> bool:
 
 
 def _csv(rows: Sequence[Row], columns: Sequence[str], *, for_excel: bool) -> str:
+    found = [one for name in columns for one in _csv_columns(rows, name, for_excel=for_excel)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n" if for_excel else "\n")
-    writer.writerow([heading(name) if for_excel else name for name in columns])
+    writer.writerow([one.heading for one in found])
     for row in rows:
-        writer.writerow([text_cell(cell(row, name, bare=True)) for name in columns])
+        writer.writerow([text_cell(one.cell(row)) for one in found])
     return (BOM if for_excel else "") + out.getvalue()
+
+
+class _CsvColumn(NamedTuple):
+    heading: str
+    cell: Callable[[Row], str]
+
+
+def _csv_columns(rows: Sequence[Row], name: str, *, for_excel: bool) -> list[_CsvColumn]:
+    """What becomes of a field: amounts are plain numbers, by currency where the field has several,
+    and their heading says the currency where no other column does."""
+    shown = heading(name) if for_excel else name.replace("_pico", "")
+    if "_pico" not in name:
+        return [_CsvColumn(heading(name) if for_excel else name, partial(cell, name=name))]
+    amounts = [row[name] for row in rows if isinstance(row.get(name), Mapping)]
+    if amounts:
+        currencies = sorted({one for amount in amounts for one in amount} or {"CNY"})
+        return [
+            _CsvColumn(f"{shown} ({one})" if for_excel else f"{shown}_{one.lower()}",
+                       partial(_amount_of, name=name, currency=one))
+            for one in currencies
+        ]  # fmt: skip
+    alone = not any(_CURRENCY_OF.get(name, "currency") in row for row in rows)
+    if alone and not shown.lower().endswith("cny"):
+        shown = f"{shown} (CNY)" if for_excel else f"{shown}_cny"
+    return [_CsvColumn(shown, partial(cell, name=name, bare=True))]
+
+
+def _amount_of(row: Row, name: str, currency: str) -> str:
+    amount = (row.get(name) or {}).get(currency)
+    return "" if amount is None else money(amount, currency, bare=True)
 
 
 # --- cells -----------------------------------------------------------------------------------
@@ -232,8 +268,8 @@ def cell(row: Row, name: str, *, bare: bool = False) -> str:
         return _micro(value)
     if type(value) is int and name.endswith(("_at_s", "at_s", "from_s", "until_s")):
         return moment(value)
-    if type(value) is int and name in ("started_ms", "at_ms"):
-        return moment(value / 1_000, milliseconds=True)
+    if type(value) is int and (name in _MOMENTS_MS or name.endswith("_at_ms")):
+        return moment(value / 1_000, milliseconds=True) if value < _FOREVER_MS else ""
     if name == "price" and isinstance(value, dict) and "tiers" in value:
         return _price(value)
     if name == "offers" and isinstance(value, list):

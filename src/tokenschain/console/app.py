@@ -21,6 +21,7 @@ from tokenschain.console import (
     calls,
     compliance,
     connect,
+    duties,
     freezes,
     invitations,
     keys,
@@ -149,6 +150,7 @@ PAGES: Pages = {
     **label_rules.PAGES,
     **audit.PAGES,
     **compliance.PAGES,
+    **duties.PAGES,
     **system.PAGES,
     **platform_settings.PAGES,
 }

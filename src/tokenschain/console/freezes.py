@@ -51,7 +51,9 @@ async def ask(visit: Visit, renderer: Renderer) -> Response:
     """The form for a new freeze."""
     if not visit.reader.may(_WRITE):
         raise forbidden(_WRITE)
-    return _form(visit, renderer, {"of": visit.shown_tenant or "", "model": "", "reason": ""}, None)
+    given = {"of": visit.query.get("of") or visit.shown_tenant or "",
+             "model": visit.query.get("model", ""), "reason": ""}  # fmt: skip
+    return _form(visit, renderer, given, None)
 
 
 async def freeze(visit: Visit, renderer: Renderer) -> Response:

@@ -43,6 +43,7 @@ NAVIGATION: tuple[tuple[str, tuple[NavigationEntry, ...]], ...] = (
         (
             NavigationEntry("moderation", "/console/moderation", "moderation:read", "shield-check"),
             NavigationEntry("audit", "/console/audit", "audit:read", "file-clock"),
+            NavigationEntry("duties", "/console/duties", "compliance:read", "calendar-clock"),
             NavigationEntry("compliance", "/console/compliance", "audit:read", "scale", True),
         ),
     ),

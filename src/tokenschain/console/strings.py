@@ -6,6 +6,7 @@ import re
 
 from tokenschain.console.strings_access import ACCESS_STRINGS
 from tokenschain.console.strings_compliance import COMPLIANCE_STRINGS
+from tokenschain.console.strings_duties import DUTY_STRINGS
 from tokenschain.console.strings_entry import ENTRY_STRINGS
 from tokenschain.console.strings_moderation import MODERATION_STRINGS
 from tokenschain.console.strings_money import MONEY_STRINGS
@@ -533,6 +534,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     **ROUTING_STRINGS,
     **ACCESS_STRINGS,
     **COMPLIANCE_STRINGS,
+    **DUTY_STRINGS,
     **ENTRY_STRINGS,
     **PLATFORM_STRINGS,
 }

@@ -251,7 +251,7 @@ ROLES: dict[str, frozenset[str]] = {
     ),
     "security-admin": frozenset(
         {"org:read", "users:*", "factors:reset", "keys:read", "keys:revoke", "moderation:*",
-         "alerts:*", "configuration:read", "approvals:*"}
+         "alerts:*", "configuration:read", "approvals:*", "compliance:*"}
     ),
     "audit-admin": frozenset({"*:read"}),
 }  # fmt: skip

@@ -58,7 +58,7 @@ from tokenschain.core.log_events import Reporter
 from tokenschain.core.moderation.verdict import ENGINE_PREFIX
 from tokenschain.core.pricing.catalog import PICO_PER_UNIT
 from tokenschain.core.snapshot import Snapshot
-from tokenschain.infra import boot_manifest, catalog_file, config, descriptors, log
+from tokenschain.infra import boot_manifest, catalog_file, config, descriptors, holidays_file, log
 from tokenschain.infra.asgi import AsgiHandler
 from tokenschain.infra.background import kept_up
 from tokenschain.infra.config import Settings
@@ -153,6 +153,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
         semantic,
         partial(_upstreams_down, publisher, ledger),
     )
+    holidays_file.known(settings.control.holidays_file)
     context = ApiContext(
         engine,
         publisher,

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenschain.core.compliance.deadlines import deadlines_of, working_days_after
-from tokenschain.core.pricing.calendar import is_working_day
+from tokenschain.core.pricing.calendar import (
+    HOLIDAYS,
+    DayOff,
+    is_working_day,
+    last_known_day,
+)
 from tokenschain.core.snapshot.filings import Filing, FilingKind
 
 _days = st.dates(date(2025, 1, 1), date(2026, 11, 15))
@@ -30,7 +35,7 @@ _days = st.dates(date(2025, 1, 1), date(2026, 11, 15))
 def test_working_days_leave_out_holidays_and_count_weekends_that_are_worked(
     first: date, count: int, last: date
 ) -> None:
-    assert working_days_after(first, count) == (last, True)
+    assert working_days_after(first, count) == (last, True, None)
 
 
 @given(_days, st.integers(1, 20))
@@ -55,7 +60,18 @@ def test_who_begins_later_is_due_no_earlier(first: date, count: int, later: int)
 def test_a_year_whose_holidays_are_not_known_is_said() -> None:
     assert working_days_after(date(2026, 12, 1), 10).certain
     assert not working_days_after(date(2026, 12, 25), 10).certain
-    assert working_days_after(date(2050, 1, 3), 5) == (date(2050, 1, 10), False)
+    found = working_days_after(date(2050, 1, 3), 5)
+    assert found == (date(2050, 1, 10), False, date(2026, 12, 31))
+    assert working_days_after(date(2026, 12, 25), 10).calendar_ends_on == date(2026, 12, 31)
+
+
+def test_holidays_that_the_operator_adds_count_and_make_it_certain() -> None:
+    known = {**HOLIDAYS, 2027: (DayOff(date(2027, 1, 1), date(2027, 1, 3), (date(2027, 1, 9),)),)}
+    found = working_days_after(date(2026, 12, 29), 5, known)
+    assert found == (date(2027, 1, 6), True, None)
+    assert working_days_after(date(2027, 1, 8), 1, known).day == date(2027, 1, 9)
+    gap = {**HOLIDAYS, 2028: ()}
+    assert last_known_day(gap) == date(2026, 12, 31), "a year between is not known"
 
 
 def filing(kind: FilingKind, **days: str) -> Filing:

@@ -17,6 +17,7 @@ from tokenschain.control.api import (
     billing,
     cache,
     compliance,
+    compliance_templates,
     configuration,
     content,
     diagnostics,
@@ -76,6 +77,7 @@ ADMIN_SUBJECTS = (
     moderation_proposals, audit_log, moderation_rules, content, legal_holds, transfers,
     compliance, approvals,
     filings, incidents, subject_requests, evaluations,
+    compliance_templates,
 )  # fmt: skip
 
 

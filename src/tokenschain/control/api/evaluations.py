@@ -15,6 +15,7 @@ from tokenschain.control.api.context import AdminRoute, Permission, RequestConte
 from tokenschain.control.audit import log
 from tokenschain.control.compliance import evaluation_report
 from tokenschain.control.compliance.evaluation_report import DrawStatement, QuestionBank
+from tokenschain.control.compliance.template_facts import EVALUATED
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.compliance.evaluation import Judge, JudgedItem, QuestionKind
 from tokenschain.core.errors import ApiError
@@ -25,8 +26,6 @@ router = APIRouter(prefix="/api/v1/compliance", route_class=AdminRoute, tags=["c
 Signing = Annotated[RequestContext, Depends(Permission("compliance:write", Extent.PLATFORM))]
 ITEMS_MAX = 5_000
 BANKS_MAX, RULES_MAX = 100, 1_000
-EVALUATED = "compliance:evaluation"
-"""The event in the audit log."""
 _Line = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 _Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -19,8 +19,10 @@ from tokenschain.control.duties import incidents, subject_requests
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.compliance.deadlines import deadlines_of
 from tokenschain.core.compliance.notices import notice_of
+from tokenschain.core.pricing.calendar import Holidays
 from tokenschain.core.snapshot.filings import FilingKind
 from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra import holidays_file
 
 router = APIRouter(prefix="/api/v1/compliance", route_class=AdminRoute, tags=["compliance"])
 ReadingModels = Annotated[RequestContext, Depends(Permission("models:read", Extent.ROWS))]
@@ -67,6 +69,9 @@ class DueReport(AnswerBody):
     certain: bool
     """False where a year's holidays are not known, or the period is known from secondary sources
     or is customary."""
+    calendar_ends_on: str | None = None
+    """The last day whose holidays are known, where working days are counted beyond it: the day
+    that is given is then the one by weekdays. `control.holidays_file` adds years."""
     state: Literal["done", "late", "due", "overdue"]
     rule: str
 
@@ -93,7 +98,7 @@ def read_notice(
     else:
         alias = snapshot.aliases.get(model)
         shown = needed = [model if alias is None else alias.model]
-    found = notice_of(_filings(asked).values(), shown, needed, _today())
+    found = notice_of(registered(asked).values(), shown, needed, _today())
     return NoticeAnswer(
         zh=found.zh, en=found.en, missing=found.missing,
         numbers=[ShownNumber.model_validate(one) for one in found.entries],
@@ -124,8 +129,11 @@ def _of_filings(asked: RequestContext) -> Sequence[DueReport]:
             subject="filing", id=one.filing, tenant="", duty=one.duty,
             due_at_s=_end_of(one.due_on), due_on=one.due_on.isoformat(),
             working_days=one.working_days, certain=one.certain, state=one.state, rule=one.rule,
+            calendar_ends_on=(
+                None if one.calendar_ends_on is None else one.calendar_ends_on.isoformat()
+            ),
         )
-        for one in deadlines_of(_filings(asked), _today())
+        for one in deadlines_of(registered(asked), _today(), _holidays(asked))
     ]  # fmt: skip
 
 
@@ -157,13 +165,18 @@ def _of_requests(asked: RequestContext, whose: str | None, now_s: int) -> Sequen
     ]  # fmt: skip
 
 
-def _filings(asked: RequestContext) -> dict[str, FilingSpec]:
+def registered(asked: RequestContext) -> dict[str, FilingSpec]:
+    """The filings of the register, by name."""
     found = asked.context.configurator.read(asked.db)
     return {
         key.name: one.spec
         for key, one in sorted(found.items())
         if key.kind is Kind.FILING and isinstance(one.spec, FilingSpec)
     }
+
+
+def _holidays(asked: RequestContext) -> Holidays:
+    return holidays_file.known(asked.context.settings.control.holidays_file)
 
 
 def _today() -> datetime.date:

@@ -19,7 +19,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
-from tokenschain.control.api.found_rows import need_found
+from tokenschain.control.api.found_rows import need_found, need_tenant
 from tokenschain.control.duties import incidents
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.core.compliance import incident_report
@@ -183,6 +183,8 @@ class IncidentReport(AnswerBody):
 def create_incident(asked: Opening, wanted: NewIncident) -> Incident:
     """Open an incident: its clocks run from when it was detected."""
     asked.need(wanted.tenant or PLATFORM)
+    if wanted.tenant:
+        need_tenant(asked, wanted.tenant)
     now_s = int(time.time())
     values = wanted.model_dump()
     values["detected_at_s"] = now_s if wanted.detected_at_s is None else wanted.detected_at_s

@@ -21,7 +21,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
-from tokenschain.control.api.found_rows import need_found
+from tokenschain.control.api.found_rows import need_found, need_tenant
 from tokenschain.control.content.erasure import Selection
 from tokenschain.control.duties import subject_requests
 from tokenschain.control.duties.subject_requests import DUE_DAYS, RequestKind
@@ -137,6 +137,7 @@ _GAPS = [
 def create_subject_request(asked: Taking, wanted: NewSubjectRequest) -> SubjectRequest:
     """Take a request of an end user: from now on it is due."""
     asked.need(wanted.tenant)
+    need_tenant(asked, wanted.tenant)
     now_s = int(time.time())
     hashed = end_user_hash(asked, wanted.tenant, wanted.end_user)
     received_at_s = now_s if wanted.received_at_s is None else wanted.received_at_s

@@ -1,6 +1,6 @@
 """Filing deadlines in Chinese working days: what is due when, by which rule, and how sure that is.
 
-Pure: days are handed in, and the holidays are those of `core.pricing.calendar`.
+Pure: days are handed in, and so are holidays beyond those of `core.pricing.calendar`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from tokenschain.core.pricing.calendar import HOLIDAYS, is_working_day
+from tokenschain.core.pricing.calendar import (
+    HOLIDAYS,
+    Holidays,
+    is_working_day,
+    last_known_day,
+)
 from tokenschain.core.snapshot.filings import Filing, FilingKind
 
 Duty = Literal["file-algorithm", "file-model", "register-use", "file-change", "file-end"]
@@ -39,6 +44,8 @@ class DueDay(NamedTuple):
     certain: bool
     """False where a year's holidays are not published yet, or not known here: they can only move
     the day to later, and weekends that are worked for them to earlier."""
+    calendar_ends_on: date | None = None
+    """Where the period goes on after it: the last day whose holidays are known."""
 
 
 class Deadline(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,14 +60,15 @@ class Deadline(msgspec.Struct, frozen=True, kw_only=True):
     """0: it is due before that day's service."""
     due_on: date
     certain: bool
-    """See `DueDay`."""
+    calendar_ends_on: date | None
+    """See `DueDay`, both."""
     done_on: date | None
     state: State
     rule: str
     """Where it is written."""
 
 
-def working_days_after(first: date, count: int) -> DueDay:
+def working_days_after(first: date, count: int, known: Holidays = HOLIDAYS) -> DueDay:
     """The last day of a period of working days; the day that starts it is not counted.
 
     Args:
@@ -71,17 +79,23 @@ def working_days_after(first: date, count: int) -> DueDay:
     while left:
         day += timedelta(days=1)
         years.add(day.year)
-        left -= is_working_day(day)
-    return DueDay(day, not count or years <= HOLIDAYS.keys())
+        left -= is_working_day(day, known)
+    certain = not count or years <= known.keys()
+    ends = last_known_day(known)
+    return DueDay(day, certain, ends if not certain and ends < day else None)
 
 
-def deadlines_of(filings: Mapping[str, Filing], today: date) -> list[Deadline]:
+def deadlines_of(
+    filings: Mapping[str, Filing], today: date, known: Holidays = HOLIDAYS
+) -> list[Deadline]:
     """What filings ask for, the most urgent first: what is overdue, what is due, what is done."""
-    found = [one for name, filing in filings.items() for one in _of_filing(name, filing, today)]
+    found = [
+        one for name, filing in filings.items() for one in _of_filing(name, filing, today, known)
+    ]
     return sorted(found, key=lambda one: (one.done_on is not None, one.due_on, one.filing))
 
 
-def _of_filing(name: str, filing: Filing, today: date) -> Iterator[Deadline]:
+def _of_filing(name: str, filing: Filing, today: date, known: Holidays) -> Iterator[Deadline]:
     first = _FIRST[filing.kind]
     # The Measures (Art. 17) have a model's changes and end filed by the same Provisions.
     changed: _Period = ("file-change", CHANGE_WORKING_DAYS, _PROVISIONS)
@@ -95,11 +109,12 @@ def _of_filing(name: str, filing: Filing, today: date) -> Iterator[Deadline]:
         if not begins:
             continue
         from_on = date.fromisoformat(begins)
-        due = working_days_after(from_on, working_days)
+        due = working_days_after(from_on, working_days, known)
         done_on = date.fromisoformat(done) if done else None
         yield Deadline(
             filing=name, duty=duty, from_on=from_on, working_days=working_days, due_on=due.day,
-            certain=due.certain, done_on=done_on, state=_state(due.day, done_on, today), rule=rule,
+            certain=due.certain, calendar_ends_on=due.calendar_ends_on, done_on=done_on,
+            state=_state(due.day, done_on, today), rule=rule,
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -18,11 +19,14 @@ class DayOff(msgspec.Struct, frozen=True):
     worked: tuple[date, ...] = ()
 
 
+Holidays = Mapping[int, tuple[DayOff, ...]]
+"""By year."""
+
 # Holiday arrangements published by the General Office of the State Council: that for 2025 on
 # 2024-11-12, that for 2026 on 2025-11-04 (compared with the notice's text). A year that is
 # missing here has no holidays, so that its weekdays are billed as working days: never less than
 # a vendor may charge.
-HOLIDAYS: dict[int, tuple[DayOff, ...]] = {
+HOLIDAYS: Holidays = {
     2025: (
         DayOff(date(2025, 1, 1), date(2025, 1, 1)),
         DayOff(date(2025, 1, 28), date(2025, 2, 4), (date(2025, 1, 26), date(2025, 2, 8))),
@@ -75,6 +79,17 @@ def is_peak(schedule: PeakSchedule, unix_s: float) -> bool:
     return any(start <= now < end for start, end in schedule.windows)
 
 
-def is_working_day(day: date) -> bool:
-    """Whether people work in China on a day; of a year that is not in `HOLIDAYS`, by weekday."""
-    return is_worked_weekend(day) or (day.weekday() < 5 and not is_holiday(day))
+def is_working_day(day: date, known: Holidays = HOLIDAYS) -> bool:
+    """Whether people work in China on a day; of a year that is not known, by weekday."""
+    offs = known.get(day.year, ())
+    if any(day in off.worked for off in offs):
+        return True
+    return day.weekday() < 5 and not any(off.first <= day <= off.last for off in offs)
+
+
+def last_known_day(known: Holidays = HOLIDAYS) -> date:
+    """The last day up to which every year's holidays are known, from the first known year on."""
+    year = min(known)
+    while year + 1 in known:
+        year += 1
+    return date(year, 12, 31)

@@ -312,6 +312,13 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True):
     second_person_hours: Annotated[
         int, Meta(ge=1, le=720, description="Within how many hours it is approved and done.")
     ] = 24
+    holidays_file: Annotated[
+        Path | None,
+        Meta(
+            description="YAML file with China's holidays of years that are not built in, or "
+            "changed; deadlines in working days follow it. Read at the start of control."
+        ),
+    ] = None
     body_bytes_max: Annotated[
         int,
         Meta(
