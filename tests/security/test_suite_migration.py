@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests import web
+from tests.flows.test_kept_content import Tenant, arrived
 from tests.security.test_rotation import command
 from tests.stack import Stack
 from tests.upstreams import UpstreamSimulator
@@ -112,6 +113,11 @@ def test_a_platform_moves_to_gm_and_back_under_load(
         stack.start()
         command(stack, "secrets", "set", "cloud", given=SECRET)
         keys, responses = [stack.key, stack.new_key()], [respond().json()["id"]]
+        tenant = Tenant(stack, "kept", "full")
+        hers, his = tenant.ask("of ada", user="ada"), tenant.ask("of bob", user="bob")
+        arrived(tenant, hers), arrived(tenant, his)
+        hold = {"tenant": tenant.name, "end_user": "bob", "reason": "case 7"}
+        assert stack.admin("POST", "/api/v1/legal-holds", json=hold).status_code == 201
         thread = threading.Thread(target=keep_calling)
         thread.start()
         move("gm", "control", "gateway", "gateway-1")
@@ -119,15 +125,27 @@ def test_a_platform_moves_to_gm_and_back_under_load(
         found = inventory(stack)
         assert set(found["secrets in files"]) == {"SM4-GCM"}
         assert set(found["stored_responses.sealed"]) == {"SM4-GCM"}
-        assert found["API keys"] == {"SHA-256": 2}
+        assert set(found["API keys"]) == {"SHA-256"}
+        former = found["API keys"]["SHA-256"]
+        assert tenant.kept(hers) and tenant.erase(end_user="ada")["contents"] == 1
+        his_next, hers_next = tenant.ask("bob, SM4", user="bob"), tenant.ask("ada, SM4", user="ada")
+        arrived(tenant, his_next), arrived(tenant, hers_next)
+        assert tenant.erase(end_user="bob") | {"id": ""} == {
+            "id": "", "contents": 0, "held": 2, "keys": [],
+        }  # fmt: skip
         keys.append(stack.new_key())
         responses.append(respond().json()["id"])
-        assert inventory(stack)["API keys"] == {"SHA-256": 2, "SM3": 1}
+        assert inventory(stack)["API keys"] == {"SHA-256": former, "SM3": 1}
         move("international", "gateway", "control", "gateway-1")
         readable()
         found = inventory(stack)
         assert set(found["secrets in files"]) == {"AES-256-GCM"}
         assert set(found["stored_responses.sealed"]) == {"AES-256-GCM"}
+        assert tenant.open(hers).status_code == 404, "what was erased stays so"
+        assert tenant.kept(his) and tenant.kept(his_next) and tenant.kept(hers_next)
+        assert tenant.erase(end_user="bob")["held"] == 2, "a hold holds in either suite"
+        assert tenant.erase(end_user="ada")["contents"] == 1
+        assert tenant.open(hers_next).status_code == 404 and tenant.kept(his_next)
         over.set()
         thread.join()
         assert set(statuses) == {200} and len(statuses) > 50
