@@ -33,7 +33,8 @@ PATHS = (
     "/organization/new?kind=environment", "/audit", "/cache/warm", "/cache/flush",
     "/people/invite", "/alerts/silence/new", "/moderation", "/moderation/queue",
     "/moderation/freezes", "/moderation/freezes/new", "/moderation/proposals",
-    "/moderation/suspensions", "/moderation/labels",
+    "/moderation/suspensions", "/moderation/labels", "/moderation/policy",
+    "/moderation/effective",
     "/duties", "/duties/incidents", "/duties/incidents/new", "/duties/incident?incident=INCIDENT",
     "/duties/requests",
 )  # fmt: skip
