@@ -25,6 +25,7 @@ def shipped(
     said: str = "hi",
     started_ms: int | None = None,
     project: str = "p1",
+    data_class: str = "",
 ) -> bytes:
     """Content of a call as a gateway ships it."""
     kept = ContentBody(b"s" * content.SALT_BYTES, f'"{said}"'.encode(), b"{}", end_user=end_user)
@@ -32,7 +33,8 @@ def shipped(
     sealed = sealer.seal(case_texts.content_place_of(tenant, call), content.encode(kept))
     at_ms = int(time.time() * 1e3) if started_ms is None else started_ms
     committed = content.commitments(INTERNATIONAL.mac, kept)
-    made = ContentRecord(call, at_ms, tenant, project, KeptContent.FULL, False, *committed, sealed)
+    made = ContentRecord(call, at_ms, tenant, project, KeptContent.FULL, False, *committed, sealed,
+                         data_class)  # fmt: skip
     return content.encode(made)
 
 

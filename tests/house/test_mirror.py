@@ -210,6 +210,8 @@ ELSEWHERE: dict[str, str] = {
     "core/snapshot/cache_rules.py": "flows/test_caching.py",
     "core/snapshot/label_rules.py": "flows/test_labels.py",
     "core/snapshot/data_classes.py": "flows/test_data_classes.py",
+    "control/api/clearance.py": "control/content/test_content_by_class.py",
+    "infra/migrations/versions/0048_content_by_class.py": "infra/test_migrations.py",
     "core/compliance/processors.py": "control/compliance/test_evidence.py",
     "control/compliance/evidence/recipients.py": "control/compliance/test_evidence.py",
     "cli/processors.py": "flows/test_transfers.py",

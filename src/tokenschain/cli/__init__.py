@@ -105,7 +105,7 @@ GROUPS: dict[str, typer.Typer] = {
     "moderation": moderation.moderation,
     "filings": filings.filings,
     "processors": processors.processors,
-    "data-classes": typer.Typer(help="Data classes: where data goes, and what is cached of it."),
+    "data-classes": typer.Typer(help="Data classes: where data goes, how it is kept, who reads."),
     "incidents": typer.Typer(help="Incidents: open, report, end; reports that are pre-filled."),
     "subject-requests": typer.Typer(help="Requests of end users: access, copy, deletion."),
     "label": label.label,

@@ -404,6 +404,17 @@ ACCESS_STRINGS: dict[str, tuple[str, str]] = {
         "阅读与导出留存的内容（每次须写明理由并记录）",
         "Read what calls said; on record",
     ),
+    "action.data_general": (
+        "阅读限授权人员查看的一般数据",
+        "Read general data for cleared readers",
+    ),
+    "action.data_personal": ("阅读限授权人员查看的个人信息", "Read personal data, if restricted"),
+    "action.data_sensitive": (
+        "阅读限授权人员查看的敏感个人信息",
+        "Read sensitive data, if restricted",
+    ),
+    "action.data_important": ("阅读限授权人员查看的重要数据", "Read important data, if restricted"),
+    "action.data_core": ("阅读限授权人员查看的核心数据", "Read core data, if restricted"),
     "action.content_erase": ("永久清除留存的内容", "Erase what calls said, for good"),
     "action.compliance_read": (
         "查看事件、主体请求与期限",

@@ -218,6 +218,11 @@ ACTIONS: dict[str, str] = {
     "content:write": "Set content policies and legal holds.",
     "content:open": "Read and export what calls said; each time with a reason, on record.",
     "content:erase": "Erase what calls said, for good.",
+    "data:general": "Read what calls of general data said, where its class is for cleared readers.",
+    "data:personal": "The same of personal data.",
+    "data:sensitive": "The same of sensitive personal data.",
+    "data:important": "The same of important data.",
+    "data:core": "The same of core data.",
     "approvals:read": "See acts that wait for a second person.",
     "approvals:write": "Approve or reject them; never one's own.",
     "configuration:read": "See upstreams, virtual models, routing and cache rules, and their "

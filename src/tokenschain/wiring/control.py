@@ -40,6 +40,7 @@ from tokenschain.control.audit.log import SealingJob, SegmentSealer
 from tokenschain.control.billing.ledger import Ledger
 from tokenschain.control.billing.limits import LeaseManager
 from tokenschain.control.cache.semantic_client import SemanticProcesses
+from tokenschain.control.configuration import store as resource_store
 from tokenschain.control.configuration.changes import Configurator
 from tokenschain.control.configuration.settings_file import SettingsFile
 from tokenschain.control.content.retention import RetentionJob
@@ -181,7 +182,9 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
                 settings_file.run,
                 SecretReports(engine, settings.node_name, internal, master, report).run,
                 *_audit_jobs(settings, egress, engine, vault, report),
-                RetentionJob(engine, settings.destroyed_keys_path, report).run,
+                RetentionJob(
+                    engine, settings.destroyed_keys_path, report, resource_store.data_classes
+                ).run,
             )
         ],
         signatures,

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tokenschain.control.api.approvals import need_second_person
 from tokenschain.control.api.bodies import AnswerBody, Example, ListAnswer, RequestBody, listed
+from tokenschain.control.api.clearance import need_cleared
 from tokenschain.control.api.context import (
     AdminRoute,
     ApiContext,
@@ -24,6 +25,7 @@ from tokenschain.control.api.context import (
 )
 from tokenschain.control.api.found_rows import need_tenant
 from tokenschain.control.audit import admin_log
+from tokenschain.control.configuration import store
 from tokenschain.control.content import content_archive, content_policies, erasure
 from tokenschain.control.content.content_archive import ContentArchive, OpenedContent
 from tokenschain.control.content.erasure import DestroyedKeys, Erased, Selection
@@ -185,7 +187,9 @@ def archive_of(context: ApiContext, shared: Sealer) -> ContentArchive:
         shared: opens what gateways sealed.
     """
     audited = context.settings.audit.sealing
-    return ContentArchive(context.engine, shared, keys_of(context), audited=audited)
+    return ContentArchive(
+        context.engine, shared, keys_of(context), audited=audited, rules=store.data_classes
+    )
 
 
 @router.put("/content-policies")
@@ -223,6 +227,7 @@ def open_content(asked: Opening, call_id: str, wanted: OpenRequest) -> CallConte
     if row is None or not asked.permitted(row["tenant"]):
         raise _nothing()
     asked.need_step_up()
+    need_cleared(asked, row["tenant"], row["data_class"])
     _need_second_of_many(asked, row["tenant"])
     try:
         opened = content_archive.open_content(asked.db, keys_of(asked.context), row)
@@ -264,6 +269,8 @@ def export_content(asked: Opening, wanted: ExportRequest) -> ListAnswer[CallCont
         asked.db, page_of(EXPORT_MAX, wanted.cursor), wanted.tenant, subjects,
         wanted.from_s * 1_000, until_ms,
     )  # fmt: skip
+    for classes in {row["data_class"] for row in found.rows}:
+        need_cleared(asked, wanted.tenant, classes)
     rows = content_archive.open_all(asked.db, keys, found.rows)
     subject = subjects[0] if subjects else ""
     detail = {"reason": wanted.reason, "subject": subject, "contents": len(rows)}

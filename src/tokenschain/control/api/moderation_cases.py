@@ -16,6 +16,7 @@ from tokenschain.control.api.bodies import (
     RequestBody,
     listed,
 )
+from tokenschain.control.api.clearance import need_cleared
 from tokenschain.control.api.context import (
     AdminRoute,
     Label,
@@ -24,6 +25,7 @@ from tokenschain.control.api.context import (
     Permission,
     RequestContext,
 )
+from tokenschain.control.billing import call_filters
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.moderation import offenders, review_queue
 from tokenschain.control.moderation.review_queue import BULK_MAX, CaseFilter, CaseState, Decision
@@ -197,7 +199,9 @@ def decide_cases(asked: Reviewing, wanted: CaseDecisions) -> Items[DecidedCase]:
 @router.post("/moderation-cases/{case_id}/open")
 def open_case(asked: Opening, case_id: str) -> Items[CaseText]:
     """Read the texts of a case; that it was opened stands in the audit log."""
-    tenant = _case(asked, case_id)["tenant"]
+    case = _case(asked, case_id)
+    tenant = case["tenant"]
+    need_cleared(asked, tenant, call_filters.data_class_of(asked.db, tenant, case["event_id"]))
     texts = review_queue.texts_of(asked.db, asked.context.sealer, case_id)
     asked.note(tenant, case_id, {"opened": len(texts)})
     return Items[CaseText](data=[CaseText(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, func, literal, not_, or_
+from sqlalchemy import ColumnElement, Connection, and_, func, literal, not_, or_, select
 
 from tokenschain.core import call_record
 from tokenschain.core.call_record import HitKind
@@ -51,3 +51,10 @@ def _results() -> dict[str, ColumnElement[bool]]:
 def _contains(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
     """Whether a text has a part, letter by letter: LIKE takes `A` for `a` on SQLite."""
     return func.replace(text, part, "") != text
+
+
+def data_class_of(connection: Connection, tenant: str, event_id: str) -> str:
+    """The data classes of a call, as its record has them; empty where the ledger has none."""
+    c = ledger.c
+    query = select(c.data_class).where(c.tenant == tenant, c.event_id == event_id)
+    return str(connection.execute(query).scalar() or "")

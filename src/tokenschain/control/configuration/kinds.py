@@ -206,7 +206,7 @@ class FilingSpec(Filing, frozen=True, kw_only=True):
 
 
 class DataClassSpec(DataClassRule, frozen=True, kw_only=True):
-    """A class of data: where it goes, and what is cached of it."""
+    """A class of data: where it goes, how it is kept, and who reads it."""
 
 
 class ProcessorSpec(Processor, frozen=True, kw_only=True):

@@ -13,6 +13,8 @@ from tokenschain.control.configuration import kinds
 from tokenschain.control.configuration.kinds import CredentialSpec, Spec
 from tokenschain.control.configuration.resources import Kind, Origin, ResourceKey
 from tokenschain.core.log_events import Reporter
+from tokenschain.core.snapshot import own_id
+from tokenschain.core.snapshot.data_classes import DataClassRule
 from tokenschain.infra.config.validation import Values
 from tokenschain.infra.database import paging
 from tokenschain.infra.database.engine import upsert
@@ -116,6 +118,17 @@ def of_tenants(
     rows = connection.execute(query).mappings()
     found = [_decoded(ResourceKey(kind, row["tenant"], row["name"]), row) for row in rows]
     return [one for one in found if one is not None]
+
+
+def data_classes(connection: Connection, tenants: Collection[str]) -> dict[str, DataClassRule]:
+    """What is said of data classes by the platform and some tenants, by name; a tenant's own as
+    `TENANT/NAME`."""
+    found = of_tenants(connection, Kind.DATA_CLASS, {"", *tenants})
+    return {
+        own_id(one.key.tenant, one.key.name): one.spec
+        for one in found
+        if isinstance(one.spec, DataClassRule)
+    }
 
 
 def _decoded(key: ResourceKey, row: Mapping[Any, Any]) -> StoredResource | None:

@@ -11,10 +11,12 @@ from sqlalchemy import Connection, Engine, select
 
 from tokenschain.control.audit import pending
 from tokenschain.control.content import erasure
+from tokenschain.control.content.content_policies import ReadRules, no_rules
 from tokenschain.control.content.key_hierarchy import ContentKeys, KeyDestroyed
 from tokenschain.core.audit import content, records
 from tokenschain.core.audit.content import ContentBody, ContentRecord
 from tokenschain.core.errors import ApiError
+from tokenschain.core.snapshot.data_classes import names_in, own_keys
 from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.infra.database import engine as database
 from tokenschain.infra.database import paging
@@ -36,13 +38,23 @@ class OpenedContent(NamedTuple):
 class ContentArchive:
     """Enters content as gateways ship it, each call once."""
 
-    def __init__(self, engine: Engine, shared: Sealer, keys: ContentKeys, *, audited: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        shared: Sealer,
+        keys: ContentKeys,
+        *,
+        audited: bool,
+        rules: ReadRules = no_rules,
+    ) -> None:
         """
         Args:
+            rules: of data classes: some have keys of their own.
             shared: opens what gateways sealed.
             audited: whether the audit log holds commitments to it.
         """
         self._engine, self._shared, self._keys, self._audited = engine, shared, keys, audited
+        self._rules = rules
 
     def enter(self, payloads: Sequence[bytes]) -> int:
         """Enter content; returns how much of it was new. What cannot be read is dropped: its
@@ -72,12 +84,16 @@ class ContentArchive:
         if erasure.is_erased(connection, one.tenant, subject, one.started_ms):
             return False
         day = one.started_ms // database.DAY_MS
-        key = self._keys.key(connection, one.tenant, day, subject)
+        apart = ""
+        if one.data_class:
+            rules = self._rules(connection, (one.tenant,))
+            apart = own_keys(rules, one.tenant, names_in(one.data_class))
+        key = self._keys.key(connection, one.tenant, day, subject, apart)
         kept = msgspec.structs.replace(opened, end_user="")
         row = {
             "call_id": one.call_id, "tenant": one.tenant, "project": one.project,
             "subject": subject, "started_ms": one.started_ms, "day": day, "key_id": key.id,
-            "kept": one.kept.value, "blocked": one.blocked,
+            "kept": one.kept.value, "blocked": one.blocked, "data_class": one.data_class,
             "body": key.sealer.seal(_place(one.tenant, one.call_id), content.encode(kept)),
         }  # fmt: skip
         statement = database.upsert(self._engine, call_contents).on_conflict_do_nothing(

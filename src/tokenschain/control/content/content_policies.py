@@ -6,13 +6,14 @@ How long only ever rises: what law or contract has somebody keep is not given up
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 
 from tokenschain.control import revisions
 from tokenschain.core.errors import ApiError
+from tokenschain.core.snapshot.data_classes import Rules
 from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.infra.database import engine as database
 from tokenschain.infra.database import paging
@@ -121,6 +122,15 @@ def published(connection: Connection) -> dict[str, KeptContent]:
         f"{tenant}/{project}": kept
         for (tenant, project), (kept, _) in sorted(in_force(connection).items())
     }
+
+
+ReadRules = Callable[[Connection, Collection[str]], Rules]
+"""(connection, tenants) -> what is said of data classes by the platform and them."""
+
+
+def no_rules(connection: Connection, tenants: Collection[str]) -> Rules:
+    """Nothing is said of any data class."""
+    return {}
 
 
 def days_for(

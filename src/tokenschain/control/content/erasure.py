@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from tokenschain.control.audit import admin_log
 from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.content import content_policies, key_hierarchy, legal_holds
+from tokenschain.core.snapshot import data_classes
 from tokenschain.infra.database import held_calls, paging
 from tokenschain.infra.database.content_tables import (
     call_contents,
@@ -43,6 +44,8 @@ class Selection(NamedTuple):
     whole_tenant: bool = False
     """Whether the tenant's own key goes, too."""
     project: str | None = None
+    data_class: str | None = None
+    """The classes of calls, as their records have them; None: of any."""
 
 
 class Erased(NamedTuple):
@@ -121,6 +124,8 @@ def _conditions(connection: Connection, wanted: Selection) -> tuple[list[Any], A
         chosen.append(c.subject.in_(wanted.subjects))
     if wanted.project is not None:
         chosen.append(c.project == wanted.project)
+    if wanted.data_class is not None:
+        chosen.append(c.data_class == wanted.data_class)
     return chosen, legal_holds.is_held(connection, [wanted.tenant])
 
 
@@ -193,25 +198,39 @@ def page(connection: Connection, page_: Page, tenant: str | None) -> Rows:
 # --- what is due -----------------------------------------------------------------------------
 
 
-def erase_due(engine: Engine, now_ms: int, note: Callable[[Sequence[str]], None]) -> int:
+def erase_due(
+    engine: Engine,
+    now_ms: int,
+    note: Callable[[Sequence[str]], None],
+    rules_of: content_policies.ReadRules = content_policies.no_rules,
+) -> int:
     """Erase what is older than its retention class; returns how many contents.
 
     Args:
         note: told the ids of destroyed keys before they are gone for good.
+        rules_of: what is said of data classes: some are kept longer.
     """
     count = 0
     with engine.connect() as connection:
         given = content_policies.in_force(connection)
         c = call_contents.c
-        oldest = select(c.tenant, c.project, func.min(c.started_ms).label("began_ms"))
-        found = connection.execute(oldest.group_by(c.tenant, c.project)).all()
+        place = (c.tenant, c.project, c.data_class)
+        oldest = select(*place, func.min(c.started_ms).label("began_ms")).group_by(*place)
+        found = connection.execute(oldest).all()
+        rules = rules_of(connection, {"", *(row.tenant for row in found)})
     for row in found:
         days = content_policies.days_for(given, row.tenant, row.project)
+        if days:
+            names = data_classes.names_in(row.data_class)
+            of_classes = data_classes.rules_of(rules, row.tenant, names)
+            days = max(days, data_classes.retention_days_min(of_classes))
         # Whole days: a day's key is for all of them.
         before_ms = (now_ms // DAY_MS - days) * DAY_MS
         if not days or row.began_ms >= before_ms:
             continue
-        wanted = Selection(row.tenant, None, before_ms, project=row.project)
+        wanted = Selection(
+            row.tenant, None, before_ms, project=row.project, data_class=row.data_class
+        )
         with engine.connect() as connection:
             if not preview(connection, wanted).contents:
                 continue  # all of it is held

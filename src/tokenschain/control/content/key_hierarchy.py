@@ -67,15 +67,24 @@ class ContentKeys:
         """The hash of an end user whose content comes; empty where nobody is named."""
         return self.made_subjects(connection, tenant, end_user)[0] if end_user else ""
 
-    def key(self, connection: Connection, tenant: str, day: int, subject: str = "") -> ContentKey:
+    def key(
+        self,
+        connection: Connection,
+        tenant: str,
+        day: int,
+        subject: str = "",
+        data_class: str = "",
+    ) -> ContentKey:
         """The key to seal with, made where there is none yet.
 
         Args:
             subject: an end user's hash: the day has a key for each.
+            data_class: whose content hangs below a key of its own.
         """
-        parent, secret = self._made_tenant_key(connection, tenant)
+        parent, secret = self._made_tenant_key(connection, tenant, data_class)
         for whose in ("", subject) if subject else ("",):
-            parent, secret = self._made(connection, parent, secret, tenant, day, whose)
+            place = (tenant, data_class, day, whose)
+            parent, secret = self._made(connection, parent, secret, place)
         return ContentKey(parent, sealer_of(self._suite, secret))
 
     def sealer(self, connection: Connection, key_id: str) -> Sealer:
@@ -114,26 +123,32 @@ class ContentKeys:
             self._opened[key_id, wrapped] = found
         return found
 
-    def _tenant_key(self, connection: Connection, tenant: str) -> tuple[str, bytes] | None:
+    def _tenant_key(
+        self, connection: Connection, tenant: str, data_class: str = ""
+    ) -> tuple[str, bytes] | None:
         c = tenant_keys.c
-        query = select(c.id, c.sealed).where(c.tenant == tenant, c.destroyed_at_ms.is_(None))
+        query = select(c.id, c.sealed).where(
+            c.tenant == tenant, c.data_class == data_class, c.destroyed_at_ms.is_(None)
+        )
         row = connection.execute(query).first()
         if row is None:
             return None
         return row.id, self._opening(row.id, tenant, bytes(row.sealed), self._master)
 
-    def _made_tenant_key(self, connection: Connection, tenant: str) -> tuple[str, bytes]:
-        found = self._tenant_key(connection, tenant)
+    def _made_tenant_key(
+        self, connection: Connection, tenant: str, data_class: str = ""
+    ) -> tuple[str, bytes]:
+        found = self._tenant_key(connection, tenant, data_class)
         if found is not None:
             return found
         name, secret = secrets.new_id("tkey"), os.urandom(KEY_BYTES)
         row = {
             "id": name, "tenant": tenant, "sealed": self._master.seal(_place(tenant, name), secret),
-            "created_at_ms": _now_ms(),
+            "created_at_ms": _now_ms(), "data_class": data_class,
         }  # fmt: skip
         # Of two controls, the key of one counts.
         connection.execute(upsert(self._engine, tenant_keys).on_conflict_do_nothing(), row)
-        made = self._tenant_key(connection, tenant)
+        made = self._tenant_key(connection, tenant, data_class)
         assert made is not None, "one of them is there"
         return made
 
@@ -142,22 +157,22 @@ class ContentKeys:
         connection: Connection,
         parent: str,
         secret: bytes,
-        tenant: str,
-        day: int,
-        subject: str,
+        place: tuple[str, str, int, str],
     ) -> tuple[str, bytes]:
+        tenant, data_class, day, subject = place
         above = sealer_of(self._suite, secret)
         c = content_keys.c
         query = select(c.id, c.parent, c.wrapped).where(
-            c.tenant == tenant, c.day == day, c.subject == subject, c.destroyed_at_ms.is_(None)
-        )
+            c.tenant == tenant, c.data_class == data_class, c.day == day, c.subject == subject,
+            c.destroyed_at_ms.is_(None),
+        )  # fmt: skip
         row = connection.execute(query).first()
         if row is None:
             name = secrets.new_id("ckey")
             new = {
                 "id": name, "tenant": tenant, "parent": parent, "day": day, "subject": subject,
                 "wrapped": above.seal(_place(tenant, name), os.urandom(KEY_BYTES)),
-                "created_at_ms": _now_ms(),
+                "created_at_ms": _now_ms(), "data_class": data_class,
             }  # fmt: skip
             connection.execute(upsert(self._engine, content_keys).on_conflict_do_nothing(), new)
             row = connection.execute(query).one()

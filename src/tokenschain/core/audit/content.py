@@ -53,6 +53,8 @@ class ContentRecord(msgspec.Struct, array_like=True, tag="content", frozen=True)
     output_commitment: bytes
     sealed: bytes
     """`ContentBody`, sealed for its call."""
+    data_class: str = ""
+    """See `CallRecord.data_class`."""
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -15,6 +15,7 @@ import msgspec
 from tokenschain.core.audit import content
 from tokenschain.core.audit.content import ContentRecord, Mac
 from tokenschain.core.call import Call, Deliverable, Opened, ResponseWriter, Screening
+from tokenschain.core.call_record import CHARACTERS_MAX, fitting
 from tokenschain.core.formats import stream_aggregation
 from tokenschain.core.formats.json_bounds import LONG_BYTES
 from tokenschain.core.formats.openai_chat import Api
@@ -167,6 +168,7 @@ class ContentRecording:
         return ContentRecord(
             request.id, request.started_ms, caller.tenant, caller.project, self._kept, blocked,
             *committed, self._book.seal(caller.tenant, request.id, content.encode(found)),
+            fitting(self.caller.data_class, CHARACTERS_MAX["data_class"]),
         )  # fmt: skip
 
 

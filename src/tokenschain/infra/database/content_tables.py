@@ -30,9 +30,17 @@ tenant_keys = Table(
     Column("sealed", LargeBinary, nullable=False),  # by the master key; empty: destroyed
     Column("created_at_ms", BigInteger, nullable=False),
     Column("destroyed_at_ms", BigInteger),
-    Index("tenant_keys_live", "tenant", unique=True, postgresql_where=_LIVE, sqlite_where=_LIVE),
+    Column("data_class", String(200), nullable=False, server_default=""),  # whose own key it is
+    Index(
+        "tenant_keys_live",
+        "tenant",
+        "data_class",
+        unique=True,
+        postgresql_where=_LIVE,
+        sqlite_where=_LIVE,
+    ),
 )
-"""One live key for each tenant whose content is kept."""
+"""One live key for each tenant whose content is kept, and for each class that has one apart."""
 
 content_keys = Table(
     "content_keys",
@@ -45,8 +53,9 @@ content_keys = Table(
     Column("wrapped", LargeBinary, nullable=False),  # by the parent; empty: destroyed
     Column("created_at_ms", BigInteger, nullable=False),
     Column("destroyed_at_ms", BigInteger),
+    Column("data_class", String(200), nullable=False, server_default=""),  # as its tenant key's
     Index(
-        "content_keys_live", "tenant", "day", "subject", unique=True,
+        "content_keys_live", "tenant", "data_class", "day", "subject", unique=True,
         postgresql_where=_LIVE, sqlite_where=_LIVE,
     ),
 )  # fmt: skip
@@ -65,6 +74,7 @@ call_contents = Table(
     Column("kept", String(16), nullable=False),
     Column("blocked", Boolean, nullable=False),
     Column("body", LargeBinary, nullable=False),  # sealed by the key
+    Column("data_class", String(CHARACTERS_MAX["data_class"]), nullable=False, server_default=""),
     Index("call_contents_by_tenant", "tenant", "started_ms", "call_id"),
     Index("call_contents_by_key", "key_id"),
 )
