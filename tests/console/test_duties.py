@@ -108,6 +108,7 @@ def test_the_register_shows_what_holds_and_who_asks_for_it(house: House) -> None
         "Ended",
         "To come",
         "is to be filed itself",
+        "The public",
         "Not asked for",
     ):
         assert words in page, words

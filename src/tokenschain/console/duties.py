@@ -167,10 +167,11 @@ class FilingRows(msgspec.Struct):
 
 
 class PolicyTerms(msgspec.Struct):
-    """What of a moderation policy says whether filed models alone may answer."""
+    """What of a moderation policy says whether filed models alone may answer; its answer leaves
+    out what is by default."""
 
-    state: str = ""
-    audience: str = ""
+    state: str = "shadow"
+    audience: str = "public"
     require_filed: bool = False
 
 

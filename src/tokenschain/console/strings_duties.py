@@ -33,10 +33,7 @@ DUTY_STRINGS: dict[str, tuple[str, str]] = {
     "duties.rule": ("依据", "Rule"),
     "duties.platform": ("平台", "The platform"),
     "duties.uncertain": ("期限未经原文核实", "not certain: see the rule"),
-    "duties.calendar_ends": (
-        "节假日历截至 {day}，此后按工作日推算",
-        "holidays are known until {day}; weekdays after it",
-    ),
+    "duties.calendar_ends": ("节假日历截至 {day}", "holidays known until {day}"),
     "duties.working_days": ("{n} 个工作日", "{n} working days"),
     "duties.left.days": ("剩余 {n} 天", "{n} days left"),
     "duties.left.hours": ("剩余 {h} 小时 {m} 分", "{h} h {m} min left"),
@@ -207,6 +204,9 @@ DUTY_STRINGS: dict[str, tuple[str, str]] = {
     "filings.required.none": ("没有启用的审核策略。", "No policy is in force."),
     "filings.policy": ("策略", "Policy"),
     "filings.audience": ("对象", "Audience"),
+    "filings.audience.public": ("公众", "The public"),
+    "filings.audience.internal": ("内部", "Internal"),
+    "filings.audience.overseas": ("境外", "Overseas"),
     "filings.yes": ("要求", "Asked for"),
     "filings.no": ("不要求", "Not asked for"),
 }
