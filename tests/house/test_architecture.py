@@ -22,7 +22,7 @@ def test_the_architecture_page_names_each_folder_of_the_source() -> None:
 def test_the_architecture_page_names_each_kind_of_process() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     named = set(re.findall(r"^\| \w+ \| `tokenschain (\w+)` \|", page, re.MULTILINE))
-    shared = {"__init__", "machine", "key_stores"}
+    shared = {"__init__", "anchors", "machine", "key_stores"}
     kinds = {path.stem for path in (SOURCE / "wiring").glob("*.py")} - shared
     assert named == kinds
     assert "Five kinds of process" in page and len(kinds) == 5

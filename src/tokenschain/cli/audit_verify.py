@@ -326,7 +326,7 @@ DUE_MS = 3_600_000
 """After a call began its record is sealed within that time."""
 
 
-class Receipt:
+class KeptReceipt:
     """What a caller kept of a call: `r1.CALL.GATEWAY.NUMBER.AT_MS.SALT.COMMITMENT.TENANT.CODE`."""
 
     def __init__(self, text: str) -> None:
@@ -369,7 +369,7 @@ class BundleVerifier:
         """The log's key, known from elsewhere, or that of the bundle is taken; a checkpoint that
         was kept before; keys of witnesses, each of which must have cosigned what the bundle has;
         the receipt of a call."""
-        self._receipt = Receipt(receipt) if receipt else None
+        self._receipt = KeptReceipt(receipt) if receipt else None
         self._from_ms = 0
         self._key, self._former, self._witnesses = key, former, witnesses
         self.cosigned: list[dict[str, Any]] = []
@@ -771,7 +771,7 @@ def verify_proof(data: bytes, key: str | None = None, receipt: str = "") -> dict
     try:
         report |= _proved(proof, key)
         if receipt:
-            kept = Receipt(receipt)
+            kept = KeptReceipt(receipt)
             kept.look_at(report["record"], report["segment"])
             _insist(not kept.missing(0, 0), "it is the proof of another record than the receipt's")
             report["receipt"] = kept.found

@@ -50,7 +50,7 @@ class DutyRows(msgspec.Struct):
     data: list[DutyRow]
 
 
-class RunningClock(msgspec.Struct):
+class ClockRow(msgspec.Struct):
     """A report that is due, of an incident."""
 
     name: str
@@ -87,7 +87,7 @@ class IncidentRow(msgspec.Struct):
     ended_at_s: int | None
     reported_to: str
     reference: str
-    clocks: list[RunningClock]
+    clocks: list[ClockRow]
     timeline: list[TimelineEntry] = []
 
 

@@ -182,9 +182,7 @@ def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI,
                 settings_file.run,
                 SecretReports(engine, settings.node_name, internal, master, report).run,
                 *_audit_jobs(settings, egress, engine, vault, report),
-                RetentionJob(
-                    engine, settings.destroyed_keys_path, report, resource_store.data_classes
-                ).run,
+                _retention(settings, engine, report).run,
             )
         ],
         signatures,
@@ -197,6 +195,11 @@ def _archive(settings: Settings, engine: Engine, sealer: Sealer) -> ResponseArch
     return ResponseArchive(
         engine, sealer, stored.response_ttl_s, stored.response_bytes_per_tenant_max
     )
+
+
+def _retention(settings: Settings, engine: Engine, report: Reporter) -> RetentionJob:
+    destroyed = settings.destroyed_keys_path
+    return RetentionJob(engine, destroyed, report, resource_store.data_classes)
 
 
 def _ledger(settings: Settings, engine: Engine) -> Ledger:

@@ -52,6 +52,7 @@ from tokenschain.control.configuration import (
 )
 from tokenschain.control.configuration.changes import Change, ConfigurationRefused, Outcome
 from tokenschain.control.configuration.history import ConfigRevision
+from tokenschain.control.configuration.merge_patch import merge_patch
 from tokenschain.control.configuration.resources import Kind, Origin, Problem, ResourceKey
 from tokenschain.control.configuration.store import StoredResource
 from tokenschain.control.identity import organization, ownership
@@ -337,7 +338,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
         if found is None:
             raise missing(key)
         _check_version(found, if_match)
-        values = _merged({} if kind is Kind.CREDENTIAL else found.values, wanted.spec)
+        values = merge_patch({} if kind is Kind.CREDENTIAL else found.values, wanted.spec)
         return _changed(asked, response, key, values, wanted.reason, dry_run=dry_run)
 
     def remove(
@@ -432,19 +433,6 @@ def _check_version(found: StoredResource | None, if_match: str) -> None:
         "precondition_failed",
         f'You have revision {wanted}; it is at revision "{found.revision}" now: read it again.',
     )
-
-
-def _merged(before: Mapping[str, Any], patch: Mapping[str, JsonValue]) -> dict[str, Any]:
-    """A JSON merge patch (RFC 7396)."""
-    found = dict(before)
-    for name, value in patch.items():
-        if value is None:
-            found.pop(name, None)
-        elif isinstance(value, dict) and isinstance(found.get(name), dict):
-            found[name] = _merged(found[name], value)
-        else:
-            found[name] = value
-    return found
 
 
 def _check_tenant(asked: RequestContext, tenant: str) -> None:
