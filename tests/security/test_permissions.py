@@ -387,6 +387,7 @@ BODIES: dict[str, Callable[[], dict[str, Any] | None]] = {
        for kind, spec in SPECS.items()},
 }  # fmt: skip
 REFUSED_LATER = {
+    "GET /audit-log/reconciliation/{day}": 404,  # nothing is sealed of that day
     "POST /cache/pairs": 409, "POST /users/{user_id}/totp/reset": 400,
     "POST /alert-targets/{target_id}/test": 429, "POST /moderation-cases/{case_id}/proposals": 409,
 }  # fmt: skip

@@ -78,7 +78,7 @@ def test_tenant_a_sees_no_row_of_b_over_any_get(house: Stack, upstream: Upstream
             target = path
             if name:
                 target = path[: path.index("{")] + value + path[path.index("}") + 1 :]
-            of_nobody = path in ("/me", "/me/search", "/served-models", "/upstream-health", "/metering", "/fx-rates",
+            of_nobody = path in ("/me", "/me/search", "/me/signing-keys", "/served-models", "/upstream-health", "/metering", "/fx-rates",
                                  "/metrics", "/rejected-records", "/diagnostics", "/gateways",
                                  "/audit-log/checkpoint", "/audit-log/consistency", "/settings",
                                  "/compliance/standards", "/compliance/separation", "/compliance/notice",

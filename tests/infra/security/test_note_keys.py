@@ -50,13 +50,6 @@ def test_sm2_signs_under_a_type_of_its_own_and_dual_with_both() -> None:
     ]  # fmt: skip
 
 
-def test_a_secret_knows_its_keys_of_each_suite() -> None:
-    for suite in ("international", "gm"):
-        key_id = NoteSecret(INTERNATIONAL, "s" * 43, suite).signer("x").key_id
-        assert SECRET.owns("x", key_id) and not SECRET.owns("y", key_id)
-        assert not NoteSecret(INTERNATIONAL, "t" * 43).owns("x", key_id)
-
-
 def test_a_witness_cosigns_with_sm2_under_another_type_than_logs() -> None:
     gm = NoteSecret(INTERNATIONAL, "s" * 43, "gm")
     line = gm.witness_key("w")

@@ -169,7 +169,7 @@ class EmbedderSettings(HelpingModelSettings, frozen=True, kw_only=True):
 class CacheSettings(CacheRules, frozen=True, kw_only=True):
     """The published cache rules, and the models that help to compare questions."""
 
-    published_only: ClassVar[tuple[str, ...]] = ("flushed",)
+    published_only: ClassVar[tuple[str, ...]] = ("flushed", "classes")
 
     judge: Annotated[
         JudgeSettings | None,
