@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from tests.control.people import As
 from tests.stack import Stack
+from tests.waiting import until
 from tokenschain.control import idempotency
 
 
@@ -35,3 +36,16 @@ def test_a_post_with_an_idempotency_key_is_done_once(house: Stack) -> None:
     assert failed.status_code == 404
     sealed = house.rows("select sealed from idempotency")
     assert all(first.json()["key"].encode() not in row["sealed"] for row in sealed)
+
+
+def test_a_file_comes_again_as_what_it_was(house: Stack) -> None:
+    digest, boss = "0" * 64, As(house, house.admin_token)
+    item = {"id": "a", "kind": "content", "request_id": "never", "verdicts": {"keywords": True}}
+    body = {"model": "m", "seed": 1, "began_at_s": 1, "answers_digest": digest, "items": [item],
+            "banks": [{"name": "b", "digest": digest, "size": 1}]}  # fmt: skip
+    path, headers = "/compliance/evaluations", {"idempotency-key": "file"}
+    until(lambda: boss("POST", path, json=body).status_code == 200)  # something is sealed
+    first, again = (boss("POST", path, json=body, headers=headers) for _ in range(2))
+    assert first.status_code == 200 and again.headers["idempotent-replay"] == "true"
+    assert again.headers["content-type"] == first.headers["content-type"] == "application/x-tar"
+    assert again.content == first.content

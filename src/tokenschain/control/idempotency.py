@@ -14,6 +14,7 @@ from tokenschain.infra.security.suite import Place, Sealable, Sealer
 
 KEPT_S = 24 * 3_600
 KEY_CHARACTERS_MAX = 200
+JSON_TYPE = "application/json"
 
 
 class Answered(NamedTuple):
@@ -21,6 +22,7 @@ class Answered(NamedTuple):
 
     status: int
     body: bytes
+    media_type: str
 
 
 def claim(connection: Connection, key_hash: str, request_hash: str) -> bool:
@@ -66,16 +68,27 @@ def find(
         return None
     if row.request_hash != request_hash:
         raise ApiError("conflict", "This idempotency key came with another request.")
-    return Answered(row.status, sealer.unseal(_place(key_hash), row.sealed))
+    body, media_type = sealer.unseal(_place(key_hash), row.sealed), JSON_TYPE
+    if body.startswith(_OTHER):
+        named, _, body = body.removeprefix(_OTHER).partition(_OTHER)
+        media_type = named.decode()
+    return Answered(row.status, body, media_type)
 
 
-def keep(connection: Connection, sealer: Sealer, key_hash: str, status: int, body: bytes) -> None:
+def keep(connection: Connection, sealer: Sealer, key_hash: str, answer: Answered) -> None:
     """Keep the answer of a claimed request, sealed: it may hold a key that is shown once."""
+    body = answer.body
+    if answer.media_type != JSON_TYPE:
+        body = _OTHER + answer.media_type.encode() + _OTHER + body
     connection.execute(
         idempotency.update()
         .where(idempotency.c.key_hash == key_hash)
-        .values(status=status, sealed=sealer.seal(_place(key_hash), body))
+        .values(status=answer.status, sealed=sealer.seal(_place(key_hash), body))
     )
+
+
+_OTHER = b"\0"
+"""Before and behind the type of what is not JSON, which never begins so."""
 
 
 def _place(key_hash: str) -> Place:

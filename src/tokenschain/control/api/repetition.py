@@ -61,8 +61,10 @@ class Repetition(NamedTuple):
         done = idempotency.find(db, self.sealer, self.key, self.what)
         if done is not None:
             headers = {"idempotent-replay": "true"}
-            raise Replay(Response(done.body, done.status, headers, media_type="application/json"))
+            raise Replay(Response(done.body, done.status, headers, done.media_type))
 
     def keep(self, db: Connection, response: Response) -> None:
         """Keep the answer of a claimed request."""
-        idempotency.keep(db, self.sealer, self.key, response.status_code, bytes(response.body))
+        media_type = response.headers.get("content-type", idempotency.JSON_TYPE)
+        answer = idempotency.Answered(response.status_code, bytes(response.body), media_type)
+        idempotency.keep(db, self.sealer, self.key, answer)
