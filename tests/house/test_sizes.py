@@ -6,7 +6,7 @@ from tests.house.tree import functions, modules, name_of
 
 FILE_LINES_MAX = 700
 LONG_FILES: dict[str, tuple[int, str]] = {
-    "cli/audit_verify.py": (860, "auditors carry it away: it has to stand alone, as one file"),
+    "cli/audit_verify.py": (890, "auditors carry it away: it has to stand alone, as one file"),
 }
 FUNCTION_LINES_MAX = 70
 LONG_FUNCTIONS: dict[str, str] = {

@@ -585,6 +585,8 @@ class BundleVerifier:
         if missing != about["until"] or stated is None:
             return
         origin, size, root = stated
+        with self._checking():
+            self._chain.check_end(stated)
         if origin != about["log"] or size != about["size"]:
             self._wrong("the checkpoint is of another log, or of another size")
         elif self._before is not None:
@@ -717,6 +719,13 @@ class KeyChain:
         self._sizes.append(size)
         self._keys.append(new)
 
+    def check_end(self, stated: tuple[str, int, bytes]) -> None:
+        """Insist that a log goes on from its hand-overs: with one that lies behind its end, the key
+        before would vouch for all of it."""
+        for one in self.stated:
+            goes_on = one == stated if one[1] == stated[1] else one[1] < stated[1]
+            _insist(goes_on and one[0] == stated[0], "it was another log when it was handed over")
+
     def at(self, size: int) -> str:
         """The key that signs checkpoints of this size."""
         return [key for key, above in self.in_force() if above < size or not above][-1]
@@ -785,6 +794,7 @@ def _proved(proof: dict[str, Any], key: str | None) -> dict[str, Any]:
     _insist(isinstance(notes, list), "no hand-overs")
     chain = KeyChain(proof["key"], [str(one) for one in notes[:HAND_OVERS_MAX]], key)
     origin, size, root = signed_checkpoint(note, chain.at(checkpoint_of(note)[1]))
+    chain.check_end((origin, size, root))
     line, data, part = (
         str(proof.get(name) or "").encode(errors="surrogatepass")
         for name in ("header", "record", "platform")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +203,50 @@ def test_a_stolen_old_key_signs_nothing_beyond_its_hand_over(
         assert (None, "the checkpoint is not signed with the key in force") in found or which == 2
     # The right one could have sealed it so.
     assert made.report(signed_again(made, whole, made.secrets[3]))["verified"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_stolen_old_key_signs_no_shorter_log_below_a_hand_over_that_is_shown(
+    made: RotatedLog, whole: Files, size: int, first: int
+) -> None:
+    """The hand-over is anybody's to copy: with it, who knows the new key was led to the old one."""
+    origin = audit_verify.checkpoint_of(whole["checkpoint"].decode())[0]
+    lines = headers(whole)[:size]
+    last = segment.decode(lines[-1])
+    lines[-1] = segment.encode(segment.msgspec.structs.replace(last, until_ms=last.until_ms + 1))
+    tree = merkle.subtrees_of(digest, [merkle.leaf_digest(digest, one) for one in lines])
+    stated = Checkpoint(origin, size, merkle.root(digest, size, tree))
+    proof = merkle.inclusion_proof(digest, size - 1, size, tree)
+    about = {"v": 1, "log": origin, "first": first, "until": size, "size": size}
+    forged = {
+        "bundle.json": json.dumps(about).encode(),
+        "key": made.keys[1].encode(),
+        "hand-overs/0": whole["hand-overs/0"],
+        "checkpoint": checkpoint.signed(stated, *made.secrets[0].signers(origin)).encode(),
+        "proof": "".join(f"{one.hex()}\n" for one in proof).encode(),
+        f"headers/{first}": b"".join(line + b"\n" for line in lines[first:]),
+    } | {
+        name: whole[name] for name in whole if name in {f"records/{n}" for n in range(first, size)}
+    }
+    for key in (None, made.keys[1]):
+        found = wrong(made.report(forged, key=key))
+        assert (None, "it was another log when it was handed over") in found
+    if first == 0:
+        assert not audit_by_definition.is_right(forged, made.keys[1])
+    header, (line, *_) = headers(whole)[0], zlib.decompress(whole["records/0"]).split(b"\n")
+    record_, _, part = line.decode().partition("\t")
+    alone = Checkpoint(origin, 1, merkle.leaf_digest(digest, header))
+    proof_of_one = {
+        "v": 1, "log": origin, "key": made.keys[1], "hand_overs": [whole["hand-overs/0"].decode()],
+        "checkpoint": checkpoint.signed(alone, *made.secrets[0].signers(origin)),
+        "header": header.decode(), "header_proof": [], "position": 0, "record": record_,
+        "record_proof": [], "platform": part,
+    }  # fmt: skip
+    report = audit_verify.verify_proof(json.dumps(proof_of_one).encode(), made.keys[1])
+    assert [one["why"] for one in report["problems"]] == [
+        "it was another log when it was handed over"
+    ]
 
 
 def test_a_kept_checkpoint_of_an_old_key_is_believed_for_its_time_alone(
