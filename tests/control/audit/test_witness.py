@@ -368,6 +368,23 @@ def test_a_witness_takes_the_key_that_the_old_one_hands_over_to(
     assert event == "audit_witness_failed" and "not signed by" in why
 
 
+def test_a_new_witness_follows_a_log_whose_key_was_rotated_twice(
+    made: WitnessedLog, tmp_path: Path
+) -> None:
+    made.secret = handed_over("international")
+    made.seal(2)
+    made.secret = NoteSecret(INTERNATIONAL, "i" * 43, former=("h" * 43,))
+    made.seal(2)
+    newer = tmp_path / "newer"
+    witness.create(newer, "w.example")
+    witness.follow(INTERNATIONAL, newer, made.key())
+    assert made.cosign(folder=newer) == []
+    made.seal(1)
+    assert made.cosign(folder=newer) == []
+    assert made.cosign() == [], "one that follows the first key goes on by each hand-over"
+    assert made.last_cosigned().split("\n")[1] == "6"
+
+
 def test_a_key_without_a_hand_over_is_taken_by_who_administers_the_witness_alone(
     made: WitnessedLog, tmp_path: Path
 ) -> None:

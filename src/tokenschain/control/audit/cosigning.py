@@ -154,6 +154,8 @@ class CosigningJob:
             if status == 200:
                 await asyncio.to_thread(self._keep, found, witness.key, said)
                 return found.size
+            if status == 403 and not is_last:
+                return known  # it was told of a later key, and needs no hand-over up to that
             if status != 409:
                 break
             if not said.strip().isdecimal():
