@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from tests.cli.test_audit_verify import packed
 from tests.records import record
 from tokenschain.cli import audit_ledger
 from tokenschain.cli.audit_ledger import NotComparable
@@ -114,6 +116,14 @@ def _fewer(rows: Rows) -> None:
     _third(rows)["prompt_tokens"] = "1"
 
 
+def _later(rows: Rows) -> None:
+    _third(rows)["started_ms"] = str(BEGAN_S * 1_000 + 59_000)
+
+
+def _earlier(rows: Rows) -> None:
+    _third(rows)["started_ms"] = "1"
+
+
 def _rerate(rows: Rows) -> None:
     _third(rows).update({"charge_pico": "1", "charge_version": "other"})
 
@@ -125,6 +135,8 @@ def _rerate(rows: Rows) -> None:
         (_add, "not_in_log", []),
         (_cheaper, "changed", ["charge_pico"]),
         (_fewer, "changed", ["prompt_tokens"]),
+        (_later, "changed", ["started_ms"]),
+        (_earlier, "changed", ["started_ms"]),
         (_rerate, "rerated", ["charge_pico", "charge_version"]),
     ],
 )
@@ -158,3 +170,27 @@ def test_what_is_no_bundle_or_no_ledger_is_said(exports: Exports, tmp_path: Path
             audit_ledger.compare(other, exports.ledger)
     with pytest.raises(NotComparable, match="twice"):
         exports.compared(lambda rows: rows.append(rows[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("headers/0", b"{}"),
+        ("headers/0", b'{"from_ms":"1","until_ms":2}'),
+        ("records/1", b'{"kind":"call"}'),
+        ("records/1", b'{"at_ms":1,"id":["x"],"kind":"call"}'),
+        ("records/1", b'{"at_ms":"1","id":"x","kind":"call"}'),
+        ("records/1", b"[1]"),
+        ("records/1", b"no zlib"),
+    ],
+)
+def test_a_bundle_of_whoever_made_it_up_is_refused_in_words(
+    exports: Exports, tmp_path: Path, name: str, data: bytes
+) -> None:
+    exports.compared()
+    kind = name.partition("/")[0]
+    right = b'{"from_ms":1,"until_ms":2}\n'
+    body = data + b"\n" if kind == "headers" or b"zlib" in data else zlib.compress(data)
+    made = packed(tmp_path / "b.tar", {"headers/0": right, name: body})
+    with pytest.raises(NotComparable):
+        audit_ledger.compare(Path(made), exports.ledger)

@@ -72,6 +72,7 @@ def compare(bundle: Path, calls: Path) -> dict[str, Any]:
         seen += 1
         wrong = [name for name, value in zip(columns, row[1:], strict=True)
                  if value != _cell(call.get(name))]  # fmt: skip
+        wrong += ["started_ms"] * (row[0] != str(call["at_ms"]))
         if wrong:
             rerated = "charge_version" in wrong and set(wrong) <= set(_CHARGED)
             differs("rerated" if rerated else "changed", call["id"], segment, wrong)
@@ -128,12 +129,14 @@ def _span(bundle: Path) -> tuple[int, int]:
     moments = [
         header[name]
         for _, data in _files(bundle, "headers")
-        for header in (_object(line) for line in data.split(b"\n")[:-1])
+        for header in (
+            _object(line, {"from_ms": int, "until_ms": int}) for line in data.split(b"\n")[:-1]
+        )
         for name in ("from_ms", "until_ms")
     ]
     if not moments:
         raise NotComparable("the bundle has no segments")
-    return int(min(moments)), int(max(moments))
+    return min(moments), max(moments)
 
 
 def sealed_calls(bundle: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -152,9 +155,10 @@ def sealed_calls(bundle: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             raise NotComparable(f"segment {number} is too long")
         for line in lines:
             record, part = records.split(line)
-            found = _object(record)
+            found = _object(record, {})
             if found.get("kind") == records.CALL:
-                yield number, found | (_object(part) if part else {})
+                found |= _object(part, {}) if part else {}
+                yield number, _insisted(found, {"id": str, "at_ms": int})
 
 
 def _files(bundle: Path, kind: str) -> Iterator[tuple[int, bytes]]:
@@ -172,13 +176,16 @@ def _files(bundle: Path, kind: str) -> Iterator[tuple[int, bytes]]:
         raise NotComparable(f"{bundle.name} is no bundle: {error}") from None
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _object(data: bytes, fields: Mapping[str, type]) -> dict[str, Any]:
     try:
         found = json.loads(data)
-        # What is asked of each: enough to compare it.
-        right = isinstance(found, dict) and isinstance(found.get("at_ms", 0), int)
     except (ValueError, RecursionError):
-        right = False
-    if not right:
-        raise NotComparable("a record that is no JSON object")
-    return dict(found)
+        found = None
+    return _insisted(found, fields)
+
+
+def _insisted(found: object, fields: Mapping[str, type]) -> dict[str, Any]:
+    """An object that has these fields, of these types: enough to compare it."""
+    if not isinstance(found, dict) or any(type(found.get(n)) is not t for n, t in fields.items()):
+        raise NotComparable("a record or header that is no JSON object, or lacks what is compared")
+    return found
