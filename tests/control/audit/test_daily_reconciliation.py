@@ -18,7 +18,7 @@ from tokenschain.core import call_record
 from tokenschain.core.call_record import CallRecord
 from tokenschain.core.log_events import silent
 from tokenschain.infra.database.audit_tables import audit_segments
-from tokenschain.infra.database.tables import alerts
+from tokenschain.infra.database.tables import alerts, ledger
 from tokenschain.infra.security.note_keys import NoteSecret
 from tokenschain.infra.security.suite import INTERNATIONAL
 
@@ -94,3 +94,26 @@ def test_calls_of_a_segment_that_was_damaged_are_missing(engine: Engine, put: by
     assert job.look()
     (alert,) = alerts_of(engine)
     assert alert["reason"] == ", ".join(f"{one.event_id} not_in_log" for one in calls)
+
+
+@pytest.mark.parametrize(
+    ("by_ms", "kind"), [(-40 * DAY_S * 1_000, "not_in_ledger"), (7, "changed")]
+)
+def test_a_call_that_was_moved_to_another_time_is_said(
+    engine: Engine, by_ms: int, kind: str
+) -> None:
+    """As into a month whose invoice is out: no other day is compared again."""
+    now = list[float]()
+    calls = sealed_calls(engine, now)
+    moment_ms = calls[2].started_ms + by_ms
+    Ledger(engine).ingest([call_record.encode(record(9, started_ms=moment_ms + 60_000))])
+    with engine.begin() as connection:
+        moved = update(ledger).where(ledger.c.event_id == calls[2].event_id)
+        connection.execute(moved.values(started_ms=moment_ms))
+    now[0] += DAY_S
+    job = ReconciliationJob(
+        engine, INTERNATIONAL.digest, silent, alerting.audit_differs, lambda: now[0]
+    )
+    assert job.look()
+    (alert,) = alerts_of(engine)
+    assert alert["reason"] == f"{calls[2].event_id} {kind}"

@@ -30,6 +30,8 @@ _PLATFORM = ("cost_pico", "currency")
 _CHARGED = ("charge_pico", "charge_currency")
 _SUMS = ("prompt_tokens", "completion_tokens", "charge_pico", "cost_pico")
 _COLUMNS = (*_AGREED, *_PLATFORM, *_CHARGED, "charge_version")
+_BEGAN = "started_ms"
+"""When a call began: `at_ms` of the log."""
 _to_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 Kind = Literal["not_in_log", "not_in_ledger", "changed", "rerated"]
@@ -93,7 +95,7 @@ def compare(connection: Connection, digest: Digest, from_ms: int, until_ms: int)
         rows = _rows(connection, at_ms, end_ms)
         unsealed = waiting_calls(connection, digest, at_ms, end_ms)
         sealed = _sealed(connection, at_ms, end_ms)
-        late = _existing(connection, sealed.keys() - rows.keys())
+        late = _existing(connection, sealed.keys() - rows.keys(), at_ms, end_ms)
         waiting += len(rows.keys() & (unsealed - sealed.keys()))
         known = {name: one.fields for name, one in sealed.items()}
         sides = _added(sides[0], known), _added(sides[1], rows)
@@ -127,7 +129,8 @@ def _differences(
             if name not in late:
                 yield CallDifference("not_in_ledger", name, one.segment, [])
         else:
-            wrong = [field for field in _COLUMNS if _sealed_as(row[field]) != one.fields[field]]
+            compared = (*_COLUMNS, _BEGAN)
+            wrong = [field for field in compared if _sealed_as(row[field]) != one.fields[field]]
             if wrong:
                 rerated = "charge_version" in wrong and set(wrong) <= {*_CHARGED, "charge_version"}
                 kind: Kind = "rerated" if rerated else "changed"
@@ -140,17 +143,21 @@ def _sealed_as(value: object) -> object:
 
 
 def _rows(connection: Connection, from_ms: int, until_ms: int) -> dict[str, Mapping[str, Any]]:
-    columns = [ledger.c[name] for name in ("event_id", *_COLUMNS)]
+    columns = [ledger.c[name] for name in ("event_id", *_COLUMNS, _BEGAN)]
     query = select(*columns).where(ledger.c.started_ms >= from_ms, ledger.c.started_ms < until_ms)
     return {row["event_id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
-def _existing(connection: Connection, names: set[str]) -> set[str]:
-    """Of calls that the ledger did not have a moment ago, those that it has now."""
+def _existing(connection: Connection, names: set[str], from_ms: int, until_ms: int) -> set[str]:
+    """Of calls of a time that the ledger did not have a moment ago, those that it has now. One that
+    stands at another time was moved, and is missing."""
     found: set[str] = set()
     asked = sorted(names)
     for at in range(0, len(asked), 500):
-        query = select(ledger.c.event_id).where(ledger.c.event_id.in_(asked[at : at + 500]))
+        query = select(ledger.c.event_id).where(
+            ledger.c.event_id.in_(asked[at : at + 500]),
+            ledger.c.started_ms >= from_ms, ledger.c.started_ms < until_ms,
+        )  # fmt: skip
         found |= set(connection.execute(query).scalars())
     return found
 
@@ -176,7 +183,7 @@ def _calls_of(one: Segment, from_ms: int, until_ms: int) -> dict[str, _Sealed]:
     for line in one.lines():
         fields = _fields(line, from_ms, until_ms)
         if fields is not None:
-            compared = {name: fields[name] for name in _COLUMNS}
+            compared = {name: fields[name] for name in _COLUMNS} | {_BEGAN: fields["at_ms"]}
             found[fields["id"]] = _Sealed(one.number, compared)
     return found
 
