@@ -210,6 +210,14 @@ def test_it_is_one_file_that_needs_nothing_but_python(whole: Files, tmp_path: Pa
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
 
 
+def test_names_within_names_without_end_are_no_bundle(tmp_path: Path) -> None:
+    nested = tarfile.TarInfo("x")
+    nested.type, nested.size = tarfile.GNUTYPE_LONGNAME, 1
+    path = tmp_path / "b.tar"
+    path.write_bytes((nested.tobuf(tarfile.GNU_FORMAT) + b"a" + bytes(511)) * 3_000)
+    assert audit_verify.ending_of(audit_verify.report_of(str(path))) == 2
+
+
 def test_any_byte_of_any_record_that_changes_is_found(
     whole: Files, verify: Callable[..., dict[str, Any]]
 ) -> None:

@@ -172,7 +172,7 @@ def _files(bundle: Path, kind: str) -> Iterator[tuple[int, bytes]]:
                 if file is None:
                     raise NotComparable(f"{one.name[:60]!r} is no file, or too large")
                 yield int(number), file.read()
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, RecursionError) as error:
         raise NotComparable(f"{bundle.name} is no bundle: {error}") from None
 
 

@@ -145,6 +145,14 @@ def test_what_is_taken_out_of_a_hand_over_or_changed_is_named(
         assert any("hand-over of its key" in why for _, why in wrong(made.report(changed)))
     other = whole["hand-overs/1"].replace(made.keys[2].split()[0].encode(), b"x+00000000+AAAA")
     assert not made.report(whole | {"hand-overs/1": other})["verified"]
+    signer = made.secrets[0].signer(made.keys[0].partition("+")[0])
+    body = whole["hand-overs/0"].decode().rpartition("\n\n")[0] + "\n"
+    for keys, signers in (((made.keys[0],) * 5, 1), ((made.keys[0],) * 2, 2)):
+        lines = [key_chain.MARK, *(f"old {key}" for key in keys[1:]), f"new {keys[0]}"]
+        text = "\n".join((*body.split("\n")[:3], *lines, ""))
+        twice = checkpoint.signed_text(text, *[signer] * signers).encode()
+        (why, *_) = [why for _, why in wrong(made.report(whole | {"hand-overs/0": twice}))]
+        assert "more than 4 keys" in why or "signature" in why, "who made it up sets the work"
     endless = {f"hand-overs/{n}": whole["hand-overs/0"] for n in range(1_001)}
     start = {name: whole[name] for name in ("bundle.json", "key")}
     assert "unreadable" in made.report(start | endless | whole)

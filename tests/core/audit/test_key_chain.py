@@ -23,7 +23,13 @@ def test_a_hand_over_is_read_as_it_was_signed() -> None:
     assert key_chain.parsed(plain) is None and key_chain.new_keys(plain) == ()
 
 
-@pytest.mark.parametrize("lines", [["old " + OLD], ["new " + NEW], ["old a", "new b", "else c"]])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["old " + OLD], ["new " + NEW], ["old a", "new b", "else c"], ["old a", "new b c"],
+        ["old a", "new "], ["old a", *["new b"] * 3],
+    ],
+)  # fmt: skip
 def test_one_that_does_not_name_both_or_says_more_is_refused(lines: list[str]) -> None:
     body = checkpoint.body_of(STATED) + "".join(f"{one}\n" for one in (key_chain.MARK, *lines))
     with pytest.raises(BadCheckpoint):

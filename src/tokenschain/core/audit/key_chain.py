@@ -11,6 +11,8 @@ from tokenschain.core.audit.checkpoint import BadCheckpoint, Checkpoint, NoteSig
 MARK = "key-hand-over/v1"
 ACTION = "audit:hand-over"
 """The event that is the last record of the last segment below the old key."""
+KEYS_MAX = 2
+"""On either side: of the suite `dual`."""
 _OLD, _NEW = "old ", "new "
 
 
@@ -50,6 +52,9 @@ def parsed(note: str) -> HandOver | None:
     }
     if not (keys[_OLD] and keys[_NEW]) or len(lines) != 1 + sum(map(len, keys.values())):
         raise BadCheckpoint("no hand-over: it names no old key, or no new one")
+    each_one = all(key.split() == [key] for of in keys.values() for key in of)
+    if not each_one or max(map(len, keys.values())) > KEYS_MAX:
+        raise BadCheckpoint(f"no hand-over: it names no keys, or more than {KEYS_MAX}")
     return HandOver(stated, keys[_OLD], keys[_NEW])
 
 
