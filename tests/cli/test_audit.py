@@ -39,8 +39,12 @@ def test_a_bundle_is_exported_and_verified_with_a_key_that_was_kept(
             assert sealer.seal() is not None
             now[0] += 1
         engine.dispose()
-        key, _, note = run("audit", "key").out.partition("\n\n")
-        Path("kept").write_text(note, "utf-8")
+        printed = run("audit", "key").out
+        key, _, note = printed.partition("\n\n")
+        Path("kept").write_text(printed, "utf-8")
+        digits = run("audit", "fingerprint", "kept").out
+        Path("note").write_text(note, "utf-8")
+        assert "segments: 3" in digits and run("audit", "fingerprint", "note").out == digits
         assert run("audit", "export", "log.tar").out.startswith("segments 0 to 2 of 3")
         asked = ("audit", "verify", "log.tar", "--key", key, "--former-checkpoint", "kept")
         done = run(*asked)

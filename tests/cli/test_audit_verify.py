@@ -206,8 +206,22 @@ def test_it_is_one_file_that_needs_nothing_but_python(whole: Files, tmp_path: Pa
     compared = [*command, "--former-checkpoint", str(kept)]
     done = subprocess.run(compared, capture_output=True, check=False)
     assert done.returncode == 0 and json.loads(done.stdout)["verified"], done.stderr
+    kept.write_bytes(whole["key"] + b"\n" + whole["checkpoint"])  # what `audit key` prints
+    done = subprocess.run(compared, capture_output=True, check=False)
+    assert done.returncode == 0 and json.loads(done.stdout)["verified"], done.stdout
     Path(path).write_bytes(b"no tar")
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+
+
+def test_a_note_is_found_below_its_key_and_among_those_of_other_logs(whole: Files) -> None:
+    note = whole["checkpoint"].decode()
+    log = note.partition("\n")[0]
+    other = note.replace(log, "log.example")
+    for kept in (note, f"{whole['key'].decode()}\n{note}", f"{note}\n{other}", f"{other}\n{note}"):
+        assert audit_verify.note_in(kept, log) == note
+    assert audit_verify.note_in(f"{other}\n{note}") == other
+    for kept in ("", "key", "key\n\n", other):
+        assert audit_verify.note_in(kept, log) == kept
 
 
 def test_names_within_names_without_end_are_no_bundle(tmp_path: Path) -> None:

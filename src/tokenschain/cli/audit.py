@@ -127,7 +127,7 @@ def audit_fingerprint(
 
     try:
         if checkpoint is not None:
-            stated = log.checkpoint_of(checkpoint.read_text("utf-8"))
+            stated = log.checkpoint_of(audit_verify.note_in(checkpoint.read_text("utf-8")))
         else:
             with _opened() as (engine, _, _):
                 stated = log.stated_at(engine, INTERNATIONAL.digest, size)

@@ -10,6 +10,7 @@ import argparse
 import base64
 import binascii
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -408,7 +409,7 @@ class BundleVerifier:
             self._kept += [one for one in handed if one[1] <= about["until"]]
             stated = self._signed_by(note, kept=False)
             if self._former is not None:
-                self._signed_by(self._former, kept=True)
+                self._signed_by(note_in(self._former, about["log"]), kept=True)
             for name, data in files:
                 kind, _, number = name.partition("/")
                 if name == "cosigned" and not self.segments:
@@ -682,6 +683,17 @@ def signed_checkpoint(note: str, keys: str, *, every: bool = True) -> tuple[str,
     enough = missing == 0 or (not every and missing < len(signers))
     _insist(enough, "the checkpoint is not signed with the key in force")
     return checkpoint_of(note)
+
+
+def note_in(kept: str, log: str = "") -> str:
+    """The note of a log, or the first, as it was kept: below the key, as `audit key` prints it, or
+    among those of other logs, as a witness does."""
+    parts = kept.rstrip("\n").split("\n\n")
+    for body, lines in itertools.pairwise(parts):
+        origin, gap, _ = body.partition("\n")
+        if gap and log in ("", origin):
+            return f"{body}\n\n{lines}\n"
+    return kept
 
 
 def fingerprint(note: str) -> str:
