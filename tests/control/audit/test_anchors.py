@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -205,3 +206,18 @@ def test_an_authority_that_answers_again_is_said(log: AnchoredLog) -> None:
     finally:
         del log.authority.answer
     assert [event for event, _ in said] == ["audit_anchor_failed", "audit_anchor_resumed"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://me:pass@tsa.example/tsr", "https://tsa.example/tsr?token=x", "ftp://tsa.example"],
+)
+def test_an_address_has_no_password_for_it_stands_in_the_log(url: str) -> None:
+    for named in ({"timestamp_urls": [url]}, {"object_lock": {"url": url, "credential": "env:X"}}):
+        with pytest.raises(msgspec.ValidationError) as refused:
+            msgspec.convert(named, AuditSettings)
+        assert url not in str(refused.value)
+    for right in ("https://tsa.example", "http://127.0.0.1:318/tsr", "https://[2001:db8::1]/a/b"):
+        assert msgspec.convert({"timestamp_urls": [right]}, AuditSettings).timestamp_urls == (
+            right,
+        )

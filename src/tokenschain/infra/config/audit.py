@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from tokenschain.infra.config.value_types import HttpUrl, Reference
+from tokenschain.infra.config.value_types import PUBLIC_PLACE, Reference
 
 _WITNESS = r"^https?://\S+ [^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44,160}={0,2}$"
 
@@ -17,10 +17,11 @@ class ObjectLockSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A bucket with object lock, where checkpoints of the log are put."""
 
     url: Annotated[
-        HttpUrl,
+        str,
         Meta(
+            pattern=PUBLIC_PLACE,
             description="Address of the bucket, with a path before the names of objects if wanted: "
-            "`https://ENDPOINT/BUCKET/PATH`. It must have been made with object lock."
+            "`https://ENDPOINT/BUCKET/PATH`. It must have been made with object lock.",
         ),
     ]
     credential: Annotated[
@@ -89,7 +90,7 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     timestamp_urls: Annotated[
-        tuple[HttpUrl, ...],
+        tuple[Annotated[str, Meta(pattern=PUBLIC_PLACE)], ...],
         Meta(
             description="Time stamp authorities (RFC 3161) that stamp the log's checkpoints: what "
             "was in the log by then is proved without this platform's keys."

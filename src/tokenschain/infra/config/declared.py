@@ -17,6 +17,7 @@ from tokenschain.infra.config.groups import (
 )
 from tokenschain.infra.config.value_types import (
     HOLDS_PASSWORD,
+    PUBLIC_PLACE,
     REFERENCE_PATTERN,
     SECRET,
     UPSTREAM_CREDENTIAL_PATTERN,
@@ -141,6 +142,7 @@ _TEXTS = {
     REFERENCE_PATTERN: "`env:NAME`, `file:PATH` or `sealed:NAME`",
     UPSTREAM_CREDENTIAL_PATTERN: "`env:NAME`, `file:PATH`, `sealed:NAME` or `stored:NAME`",
     r"^https?://\S+\Z": "an address that begins with http:// or https://",
+    PUBLIC_PLACE: "an address that begins with http:// or https://, without a password or a query",
     r"^https?://": "an address that begins with http:// or https://",
     r"^(https?://[^/\s]+(/\S*)?)?\Z": "an address with a host that begins with http:// or https://",
     r"^([\w.@-]{1,62}/)?[a-z0-9][a-z0-9._-]{0,62}\Z": "at most 63 lower case letters, digits, `.`, "

@@ -20,6 +20,8 @@ Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN), SECRET]
 UpstreamCredential = Annotated[str, Meta(pattern=UPSTREAM_CREDENTIAL_PATTERN), SECRET]
 """A `Reference`, or `stored:NAME` for a credential in control's database."""
 HttpUrl = Annotated[str, Meta(pattern=r"^https?://\S+\Z")]
+PUBLIC_PLACE = r"^https?://[^\s/?#@]+(/[^\s?#]*)?\Z"
+"""An address that is shown and kept for good: it has no password, and no query with one."""
 NETWORK = Meta(extra={"network": True})
 Network = Annotated[str, NETWORK]
 """A network as `10.0.0.0/8`."""
