@@ -20,6 +20,7 @@ from tokenschain.control.audit.cosigning import CosigningJob
 from tokenschain.control.audit.log import SegmentSealer
 from tokenschain.control.audit.witness import Witness, WitnessRefused
 from tokenschain.control.observability import alerts as alerting
+from tokenschain.core.audit import checkpoint
 from tokenschain.core.errors import wire_refusal
 from tokenschain.infra.config.audit import AuditSettings
 from tokenschain.infra.database import engine as db
@@ -325,6 +326,31 @@ def test_a_witness_of_the_gm_suite_cosigns_with_sm2(tmp_path: Path) -> None:
         Witness(INTERNATIONAL, made.folder)
     (made.folder / "suite").unlink()
     assert len(Witness(INTERNATIONAL, made.folder).key()) < 100, "as it was before there were two"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.removeprefix(checkpoint.DASH),
+        lambda line: f" {line}",
+        lambda line: line.replace("\n", "\r\n"),
+        lambda line: line.replace(line[-4:], chr(ord(line[-4]) + 1) + line[-3:]),
+        lambda line: f"{line}\n\n{line}" * 40,
+        lambda line: "",
+    ],
+)
+def test_what_a_witness_answers_cannot_spoil_the_checkpoint(
+    made: WitnessedLog, monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]
+) -> None:
+    right = Witness.add_checkpoint
+    monkeypatch.setattr(Witness, "add_checkpoint", lambda self, body: change(right(self, body)))
+    made.seal(2)
+    said = made.cosign()
+    assert not said or said[0][0] == "audit_witness_failed"
+    with db.reading(made.engine) as connection:
+        note = log.latest_checkpoint(connection)
+    assert note is not None and log.checkpoint_of(note).size == 3
+    assert len(note.rpartition("\n\n")[2].splitlines()) <= 2
 
 
 # --- another key of the log ------------------------------------------------------------------

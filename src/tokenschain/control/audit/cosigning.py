@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tokenschain.control.audit import log, log_keys
 from tokenschain.core.audit import merkle, segment, witnessing
-from tokenschain.core.audit.checkpoint import NoteKey
+from tokenschain.core.audit.checkpoint import BadCheckpoint, NoteKey
 from tokenschain.core.audit.witnessing import CosigningRequest
 from tokenschain.core.log_events import Reporter
 from tokenschain.infra.database import engine as db
@@ -216,8 +216,11 @@ class CosigningJob:
         right = [line for line in lines if witnessing.cosigned_at(found.note, [line], key)]
         if not right:
             raise _Failed("its cosignature is wrong")
-        with self._engine.begin() as connection:
-            keep(connection, found.note, found.size, right[0])
+        try:
+            with self._engine.begin() as connection:
+                keep(connection, found.note, found.size, right[0])
+        except BadCheckpoint as error:
+            raise _Failed(f"its cosignature cannot stand below a checkpoint: {error}") from None
 
 
 class _Asked(NamedTuple):
@@ -229,13 +232,18 @@ class _Asked(NamedTuple):
 
 
 def keep(connection: Connection, note: str, size: int, line: str) -> None:
-    """Keep a cosigned checkpoint: the latest, and the last of each hour."""
+    """Keep a cosigned checkpoint: the latest, and the last of each hour.
+
+    Raises:
+        BadCheckpoint: with this line it would be none.
+    """
     c = audit_checkpoints.c
     now = connection.execute(select(c.note).where(c.size == size)).scalar() or note
     body, _, lines = now.rpartition("\n\n")
     by = line.rpartition(" ")[0] + " "
     kept = [one for one in lines.split("\n") if one and not one.startswith(by)]
     text = "\n".join((f"{body}\n", *kept, line, ""))
+    log.checkpoint_of(text)
     connection.execute(delete(audit_checkpoints).where(c.size == size))
     connection.execute(insert(audit_checkpoints).values(size=size, note=text))
     before = connection.execute(
