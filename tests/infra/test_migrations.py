@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, insert, inspect, select, text
 
 from tests.records import record
 from tokenschain.control.billing import ledger, limits
@@ -20,6 +20,7 @@ from tokenschain.core.call_record import AttemptRecord, Overhead
 from tokenschain.core.limits import Budget, Rate, Selector
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import tables
+from tokenschain.infra.database.content_tables import content_keys, tenant_keys
 
 VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009",
             "0010", "0011", "0012", "0013", "0014", "0015",
@@ -298,6 +299,25 @@ def test_what_the_cache_did_is_added_up_from_the_calls_that_are_there(bare: Engi
     db.migrate(bare)
     with bare.connect() as connection:
         assert rules_and_stats.stats(connection, None, 0, 2**40, ["tenant", "hour"]) == before
+
+
+def test_keys_of_data_classes_stay_where_they_were_after_a_step_back(bare: Engine) -> None:
+    db.migrate(bare)
+    classes = {"a": "important", "b": "", "c": "general"}
+    with bare.begin() as connection:
+        for name, data_class in classes.items():
+            live = {"tenant": "t", "created_at_ms": 1, "data_class": data_class}
+            connection.execute(insert(tenant_keys).values(id=f"t{name}", sealed=b"x", **live))
+            for key, parent, subject in (("d", "t", ""), ("s", "d", "ada")):
+                row = {"id": f"{key}{name}", "parent": f"{parent}{name}", "subject": subject}
+                connection.execute(insert(content_keys).values(day=1, wrapped=b"x", **live, **row))
+    for version in ("0047", "head"):
+        db.migrate(bare, version)
+    with bare.connect() as connection:
+        found = dict(connection.execute(select(tenant_keys.c.id, tenant_keys.c.data_class)).all())
+        below = dict(connection.execute(select(content_keys.c.id, content_keys.c.data_class)).all())
+    assert found == {"ta": "", "tb": "~tb", "tc": "~tc"}, "of which class is forgotten"
+    assert below == {f"{key}{name}": found[f"t{name}"] for key in "ds" for name in "abc"}
 
 
 def test_what_is_held_stays_held(bare: Engine) -> None:
