@@ -20,6 +20,7 @@ from tokenschain.core.call_record import AttemptRecord, Overhead
 from tokenschain.core.limits import Budget, Rate, Selector
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database import tables
+from tokenschain.infra.database.audit_tables import audit_anchors, audit_keys
 from tokenschain.infra.database.content_tables import content_keys, tenant_keys
 
 VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009",
@@ -318,6 +319,19 @@ def test_keys_of_data_classes_stay_where_they_were_after_a_step_back(bare: Engin
         below = dict(connection.execute(select(content_keys.c.id, content_keys.c.data_class)).all())
     assert found == {"ta": "", "tb": "~tb", "tc": "~tc"}, "of which class is forgotten"
     assert below == {f"{key}{name}": found[f"t{name}"] for key in "ds" for name in "abc"}
+
+
+def test_evidence_of_the_audit_log_stays_through_a_step_back(bare: Engine) -> None:
+    db.migrate(bare)
+    with bare.begin() as connection:
+        connection.execute(insert(audit_keys).values(size=3, key="k", note="n"))
+        made = {"size": 3, "kind": "timestamp", "place": "p", "at_s": 1, "note": "n"}
+        connection.execute(insert(audit_anchors).values(id="a", evidence=b"e", **made))
+    for version in ("0043", "head"):
+        db.migrate(bare, version)
+    with bare.connect() as connection:
+        assert connection.execute(select(audit_keys.c.note)).scalars().all() == ["n"]
+        assert connection.execute(select(audit_anchors.c.evidence)).scalars().all() == [b"e"]
 
 
 def test_what_is_held_stays_held(bare: Engine) -> None:
