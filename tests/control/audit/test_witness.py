@@ -394,6 +394,27 @@ def test_a_witness_takes_the_key_that_the_old_one_hands_over_to(
     assert event == "audit_witness_failed" and "not signed by" in why
 
 
+def test_a_witness_that_was_put_back_to_before_a_hand_over_is_said_and_goes_on(
+    made: WitnessedLog, tmp_path: Path
+) -> None:
+    made.seal(2)
+    assert made.cosign() == []
+    shutil.copytree(made.folder, tmp_path / "copy")
+    made.secret = handed_over("international")
+    made.seal(2)
+    assert made.cosign() == []
+    made.secret = NoteSecret(INTERNATIONAL, "i" * 43, former=("h" * 43,))
+    made.seal(3)
+    assert made.cosign() == []
+    said = made.cosign(folder=tmp_path / "copy")
+    assert [event for event, _ in said] == [
+        "audit_witness_failed", "audit_witness_contradicts", "audit_witness_resumed",
+    ]  # fmt: skip
+    assert "put back" in said[1][1]
+    made.seal(1)
+    assert made.cosign(folder=tmp_path / "copy") == []
+
+
 def test_a_new_witness_follows_a_log_whose_key_was_rotated_twice(
     made: WitnessedLog, tmp_path: Path
 ) -> None:

@@ -146,7 +146,7 @@ class CosigningJob:
     ) -> int:
         """Have a note cosigned; returns the size that the witness has cosigned then."""
         found = _Asked(note, log.checkpoint_of(note).size, known, witness.key.name)
-        old = known
+        old = min(known, found.size)
         for _ in range(2):
             proof = await asyncio.to_thread(self._proof, old, found.size)
             asked = CosigningRequest(old, proof, found.note)
@@ -204,7 +204,9 @@ class CosigningJob:
                 return [], 0
             known = _known(connection, witnessing.origin_of(note), key)
             size = log.checkpoint_of(note).size
-            return [*log_keys.hand_overs(connection, known, size - 1), note], known
+            # One that failed may have been put back to before a hand-over that it had cosigned.
+            above = 0 if key.name in self._said else known
+            return [*log_keys.hand_overs(connection, above, size - 1), note], known
 
     def _proof(self, old: int, new: int) -> list[bytes]:
         with reading(self._engine) as connection:
