@@ -6,10 +6,11 @@ import base64
 import random
 from collections.abc import Callable
 from typing import Literal
+from urllib.parse import quote
 
 import pytest
 
-from tests.core.moderation.evasions import EVASIONS, LATIN
+from tests.core.moderation.evasions import EVASIONS, IN_WHOLE_TEXTS, LATIN
 from tests.core.moderation.test_stream import RULES, judge, pieces_of, sent
 from tests.moderation_rules import rules_of, word
 from tokenschain.core.moderation.stream import OutputRules, TextScreener
@@ -29,6 +30,16 @@ HARMLESS = (
     "The cabbage faces a decade: bad beef, added fees! GPT4 and 5G; id 550e8400-e29b-41d4-a716.\n",
     "\\frac{a}{b} \\underline{x} \\xi R&D C++ U+4E00 =E4 &nbsp; 用A表示B，用x乘y等于z。\n",
 )
+SHORT_WORD = "坏人"
+SHORT_RULES = rules_of(word(SHORT_WORD, match=2))
+BEFORE = ("看", "看0", "看&b", "看%41", "看 \\xe6", "若 a <b ", "说，U+4E ", f"<a{'，' * 199}")
+AFTER = ("，完了。", "! and", "<!-- 完 -->", "$\n", "&amp;")
+TWICE: dict[str, Callable[[str], str]] = {
+    "escapes in URL": lambda word: quote(ascii(word)[1:-1]),
+    "entities in entities": lambda word: EVASIONS["entities"](EVASIONS["entities"](word)),
+    "code points in URL": lambda word: quote(EVASIONS["code points"]("好" + word + "好")),
+    "base64 behind an ideograph": lambda word: "坏" + EVASIONS["base64"]("人，" + ascii(word)),
+}
 HELD_MAX = 450
 """Characters: what is looked through at once, pieces, and what stands before a stretch."""
 HELD: tuple[Literal["holdback", "sentence", "full"], ...] = ("holdback", "sentence", "full")
@@ -66,6 +77,40 @@ def test_a_word_that_is_encoded_in_part_is_held_back() -> None:
                 left, screener = sent(rules, pieces_of(text, size))
                 assert screener.blocked is not None, (name, cut, size)
                 assert "平常的话".startswith(left), (name, cut, size, left)
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_what_stands_around_code_does_not_show_its_beginning(before: str) -> None:
+    rules, looked = OutputRules(SHORT_RULES, judge), 0
+    for name, encode in (IN_WHOLE_TEXTS | TWICE).items():
+        for after in AFTER:
+            text = f"{before}{encode(SHORT_WORD)}{after}"
+            found = SHORT_RULES.decoded_words(text)
+            if not found:
+                continue  # what stands around is some of the code
+            looked += 1
+            first = min(one.span[0] for one in found if one.span is not None)
+            for size in (1, 3):
+                left, screener = sent(rules, pieces_of(text, size))
+                assert screener.blocked is not None, (name, after, size)
+                assert text[:first].startswith(left), (name, after, size, left)
+    assert looked > len(AFTER) * 10
+
+
+def test_what_is_decoded_far_behind_signs_that_are_no_letters() -> None:
+    rules = OutputRules(RULES, judge)
+    text = f"| 名 | 链接 |\n|{'-' * 80}|\n%2520x | 完"
+    for size in (1, 4, 1_000):
+        assert sent(rules, pieces_of(text, size))[0] == text
+
+
+def test_what_follows_a_code_that_something_else_ended_flows() -> None:
+    screener = TextScreener(OutputRules(RULES, judge))
+    screener.feed("a%41bc")
+    screener.flush()
+    for _ in range(40):
+        screener.feed("平常的话")
+    assert screener.cleared > 100
 
 
 def test_harmless_texts_are_whole_and_little_of_them_is_held_back() -> None:

@@ -64,6 +64,22 @@ class Decoded(NamedTuple):
             last.end if last.is_decoded else last.start + end - last.at,
         )
 
+    def until(self, written: int) -> int:
+        """How much of it was written before a place."""
+        for part in self._since(written):
+            return part.at + (0 if part.is_decoded else max(0, written - part.start))
+        return len(self.text)
+
+    def begin(self, written: int) -> int:
+        """Where what is encoded at a place begins; the place itself where nothing is."""
+        for part in self._since(written):
+            return min(written, part.start) if part.is_decoded else written
+        return written
+
+    def _since(self, written: int) -> list[Part]:
+        at = bisect_right(self.parts, written, key=lambda part: part.end)
+        return self.parts[at : at + 1]
+
     def cut(self, start: int, end: int, moved: int) -> Iterator[Part]:
         """The parts of some of it, moved."""
         for part in self._inside(start, end) if end > start else ():
@@ -107,6 +123,9 @@ def _again(made: Decoded, rounds: int) -> Iterator[Decoded]:
         for part in inner.parts:
             if part.is_decoded:
                 parts.append(Part(part.at, *made.written(part.start, part.end), is_decoded=True))
+            elif part.start == part.end:  # `APART`, or nothing
+                at = made.written(part.start, part.end)[0]
+                parts.append(Part(part.at, at, at, is_decoded=False))
             else:
                 parts += made.cut(part.start, part.end, part.at - part.start)
         yield Decoded(inner.text, parts)

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 
 from tokenschain.core.moderation.decoding import (
+    APART,
     AROUND_CHARACTERS,
     DECODED_BYTES_MAX,
     HAN,
@@ -42,14 +43,14 @@ _SIGN = re.compile(
     rf"(?:%(?:{_DIGITS}{{1,8}}|\Z))+"
     r"|&(?:#?[0-9A-Za-z]{1,31};?(?:#?[0-9A-Za-z]{1,31};?)?|#?\Z)"
     rf"|(?:\\(?:x{_DIGITS}{{0,2}}|u(?:\{{{_DIGITS}{{0,6}}\}}?|{_DIGITS}{{0,4}})|U{_DIGITS}{{0,8}}|\Z))+"
-    rf"|[Uu]\+{_DIGITS}{{0,6}}(?:[\s,]?[Uu]\+{_DIGITS}{{0,6}})*(?:[\s,]?[Uu]?\Z)?"
+    rf"|(?<=[Uu])\+{_DIGITS}{{0,6}}(?:[\s,]?[Uu]\+{_DIGITS}{{0,6}})*(?:[\s,]?[Uu]?\Z)?"
     r"|(?:=(?:[0-9A-F]{1,2}|\r?\n|\r?\Z))+"
-    r"|<(?:!--.{0,200}?(?:-->|\Z)|[/!A-Za-z][^<>]{0,200}>?|\Z)"
+    r"|<(?=(!--.{0,200}?(?:-->|\Z)|[/!A-Za-z][^<>]{0,200}>?|\Z))"
     rf"|[{HAN}](?:(?:[A-Za-z]{{1,2}}|\d{{1,2}})(?:[{HAN}]|\Z))+"
-    r"|[A-Za-z][0-9@$!]|[0-9@$!][A-Za-z]"
+    r"|(?:[A-Za-z](?=[0-9@$!])|[0-9@$!](?=[A-Za-z]))+"
 )
-"""What may be encoded, once or twice, or the beginning of it at the end of a text; see
-`decoding`."""
+"""What may be encoded, once or twice, or the beginning of it at the end of a text; see `decoding`.
+It takes no character that another may begin with."""
 
 _HINT = re.compile(rf"[%&\\<=+0-9@$!{HAN}]")
 """Without one of these, no sign is there."""
@@ -59,8 +60,9 @@ class StreamDecoding:
     """What may be encoded in one text."""
 
     __slots__ = (
-        "_base", "_buffer", "_check_at", "_due", "_is_none", "_known", "_looked", "_rules",
-        "_run", "_run_at", "_run_end", "_sign_at", "_sign_end", "behind", "is_open", "last", "safe",
+        "_base", "_buffer", "_check_at", "_code_at", "_due", "_is_none", "_known", "_looked",
+        "_rules", "_run", "_run_at", "_run_end", "_sign_at", "_sign_end", "behind", "is_open",
+        "last", "safe",
     )  # fmt: skip
 
     def __init__(self, rules: Rules) -> None:
@@ -72,8 +74,8 @@ class StreamDecoding:
         self._is_none = False
         """Whether they are clearly none."""
         self._run_at = self._check_at = 0
-        self._run_end = -1
-        """Where the last one ended that may be some."""
+        self._code_at = self._run_end = -1
+        """Where the last one began and ended that may be some."""
         self._buffer = ""
         """The stretch and what stands before it, from `_base` on; empty where none is open."""
         self._base = 0
@@ -145,7 +147,7 @@ class StreamDecoding:
             if len(kept) > HAN_WORD_MIN:
                 for match in _RUN.finditer(text, 0, len(kept)):
                     if is_code(match.group(), ended=True):
-                        self._run_end = at + match.end()
+                        self._code_at, self._run_end = at + match.start(), at + match.end()
             self._run, self._run_at, self._check_at = text[len(kept) :], at + len(kept), 0
             self._is_none = False
         elif self._is_none:
@@ -164,7 +166,7 @@ class StreamDecoding:
 
     def _end_run(self, end: int) -> None:
         if self._is_long_run and is_code(self._run, ended=True):
-            self._run_end = end
+            self._code_at, self._run_end = self._run_at, end
         self._run = ""
 
     # --- the stretch -------------------------------------------------------------------------
@@ -174,11 +176,11 @@ class StreamDecoding:
         buffer, end = self._buffer, len(self._buffer)
         if end < self._due and not final:
             return []
-        for match in _SIGN.finditer(buffer, self._sign_at):
-            self._sign_at, self._sign_end = match.start(), match.end()
-        complete = self._sign_at if self._sign_end == end else end
-        if self._is_long_run:
-            complete = min(complete, self._run_at - self._base)
+        complete = self._run_at - self._base if self._is_long_run else end
+        complete, self._sign_at, sign_end = _open_sign(buffer, self._sign_at, complete)
+        self._sign_end = max(self._sign_end, sign_end)
+        if self._code_at < self._base + complete < self._run_end:
+            complete = self._code_at - self._base
         ordinary = buffer[max(self._sign_end, self._run_end - self._base) :]
         held_back, normal = self._rules.keywords.held_back, self._rules.normalizer.normal
         closes = final or (complete == end and len(normal(ordinary)) >= held_back)
@@ -188,27 +190,34 @@ class StreamDecoding:
         self._due = end + (end - complete) // 8
         if not closes and complete - self._looked < LOOK_CHARACTERS:
             return []
-        found, safe, waits = self._decode(buffer[:complete], final=final)
+        found, safe, cut, waits = self._decode(buffer[:complete], final=final)
         self._looked = complete
-        if closes and not waits:
+        if final or (closes and not waits):
             self._buffer, self.safe, self._run_end = "", sys.maxsize, -1
             self.is_open = bool(self._run) or self._is_none
             self.last = buffer[-1:]
             return found
         self.safe = self._base + safe
-        cut = max(0, safe - AROUND_CHARACTERS)
         self._buffer, self._base = buffer[cut:], self._base + cut
         self._sign_at, self._sign_end = max(0, self._sign_at - cut), max(0, self._sign_end - cut)
         self._looked -= cut
-        self._due = max(self._due, end + (complete - safe) // 8) - cut
+        self._due = max(self._due, end + (complete - cut) // 8) - cut
         return found
 
-    def _decode(self, text: str, *, final: bool) -> tuple[list[RiskFinding], int, bool]:
-        """What is in a text decoded, up to where it can hold no beginning of a word, and whether
-        what follows decides on something in it."""
+    def _decode(self, text: str, *, final: bool) -> tuple[list[RiskFinding], int, int, bool]:
+        """What is in a text decoded, up to where it can hold no beginning of a word, from where on
+        it is to be decoded again, and whether what follows decides on something in it."""
         found: list[RiskFinding] = []
-        safe, waits = self._before_held(text), False
-        for view in decodings(text):
+        views = list(decodings(text))
+        ended = min(len(text), self._run_at - self._base) if self._run else len(text)
+        waits = False
+        for view in views:
+            at, size = _ended(view.text), len(view.text)
+            # The character before, too: by it a code may begin that was none as it was written.
+            if at < size and view.span(max(0, at - 1), size) is not None:
+                ended, waits = min(ended, view.written(at, at + 1)[0]), True
+        safe = self._before_held(text[:ended])
+        for view in views:
             for one in self._rules.words(view.text):
                 assert one.span is not None, "words have a place"
                 span = view.span(*one.span)
@@ -221,13 +230,11 @@ class StreamDecoding:
                 if place not in self._known:
                     self._known.add(place)
                     found.append(decoded_finding(one, place[1:]))
-            run = len(view.text.rstrip(_CODED))
-            held = self._before_held(view.text)
-            if is_code(view.text[run:]) and view.span(run, len(view.text)) is not None:
-                held, waits = min(held, run), True
+            held = self._before_held(view.text[: view.until(ended)])
             if held < len(view.text):
                 safe = min(safe, view.written(held, held + 1)[0])
-        return found, safe, waits
+        kept = max(0, safe - AROUND_CHARACTERS)
+        return found, safe, min([kept, *(view.begin(kept) for view in views)]), waits
 
     def _before_held(self, text: str) -> int:
         """Where at least as many normalized characters begin as are held back."""
@@ -236,6 +243,36 @@ class StreamDecoding:
         while size < len(text) and len(normal(text[-size:])) < held_back:
             size *= 2
         return max(0, len(text) - size)
+
+
+def _open_sign(text: str, since: int, ended: int) -> tuple[int, int, int]:
+    """Go through the signs of a text: where the first begins that what follows may belong to, or
+    `ended`; from where they are to be gone through again; and where the last ends.
+
+    Args:
+        ended: behind it is what is not decoded yet.
+    """
+    again_at, last_end, size, is_open = since, 0, len(text), False
+    for match in _SIGN.finditer(text, since):
+        end = match.end(match.lastindex or 0)
+        last_end = max(last_end, end)
+        if not is_open:
+            again_at = match.start()
+            if text[again_at] == "+":  # of `U+`
+                again_at -= 1
+            if again_at < ended and (end > ended or end == size):
+                ended, is_open = again_at, True
+    return ended, again_at, last_end
+
+
+def _ended(text: str) -> int:
+    """Up to where a decoded text is over: what is encoded in the rest may go on."""
+    size = len(text)
+    if text.endswith(APART):
+        return size  # nothing near its end was encoded
+    run = len(text.rstrip(_CODED))
+    ended = run if size - run <= DECODED_BYTES_MAX and is_code(text[run:]) else size
+    return _open_sign(text, max(0, size - BEFORE_CHARACTERS), ended)[0]
 
 
 def is_code(run: str, *, ended: bool = False) -> bool:
