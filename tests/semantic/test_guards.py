@@ -54,6 +54,12 @@ def why(a: str, b: str) -> tuple[str, ...]:
             "I want to move my Vanguard ISA to Barclays, what do I do?",
             "direction",
         ),
+        ("I do not want a refund", "I want a refund", "negation"),
+        ("I don't need to return the item", "How do I return the item", "negation"),
+        ("不取消了", "取消", "negation"),
+        ("My payment did not fail", "My payment failed", "negation"),
+        ("My card has not been declined", "My card has been declined", "negation"),
+        ("支付不能失败", "支付失败了", "negation"),
     ],
 )
 def test_traps_are_told_apart(a: str, b: str, reason: str) -> None:

@@ -42,13 +42,20 @@ _HELP = re.compile(
     r"\b(?:how|help|want|need|like to|trying to|have to do|show me|assist[a-z]*)\b"
     r"|怎么|如何|怎样|咋|想|帮"
 )
-_IN_TROUBLE = re.compile(
+_TROUBLES = (
     r"\b(?:fail(?:s|ed|ing|ure)?|missing|lost|declin[a-z]+|reject[a-z]+|refus[a-z]+|problems?|"
     r"troubles?|issues?|errors?|pending|stuck|unable|broken)\b"
-    r"|失败|报错|出错|问题|丢失|丢了|卡住|被拒|故障|坏了"
 )
+_TROUBLES_ZH = "失败|报错|出错|问题|丢失|丢了|卡住|被拒|故障|坏了"
+_IN_TROUBLE = re.compile(f"{_TROUBLES}|{_TROUBLES_ZH}")
 """What says that something fails without a word that denies."""
-_UNWANTED = re.compile(r"不[\u4e00-\u9fff]{0,2}了|\b(?:don't|do not|no longer) (?:need|want)\b")
+_NO_TROUBLE = re.compile(
+    rf"(?:n't|\bnot|\bnever)(?: [\w']+){{0,2}}? {_TROUBLES}|[不没][会能有]?(?:{_TROUBLES_ZH})"
+)
+"""What says that nothing did."""
+_UNWANTED = re.compile(
+    r"不[\u4e00-\u9fff]{0,2}了|\b(?:don't|do not|no longer) (?:need|want)\b(?: [\w']+){0,3}"
+)
 _ENDED = re.compile(
     r"[退消销除]|解约|\b(?:cancel|clos|remov|delet|unsubscrib|refund|return)[a-z]*\b"
 )
@@ -341,7 +348,7 @@ def vetoes(a: TextFacts, b: TextFacts, found: dict[str, float]) -> tuple[str, ..
 def _is_trouble(a: TextFacts, b: TextFacts) -> bool:
     """One says that something fails, and the other as well in other words, or it asks for help with
     it: it does not activate, and how to activate it."""
-    if not _FAILS.search(a.text) or _FAILS.search(b.text):
+    if not _FAILS.search(a.text) or _FAILS.search(b.text) or _NO_TROUBLE.search(a.text):
         return False
     if _IN_TROUBLE.search(b.text):
         return True
@@ -349,8 +356,12 @@ def _is_trouble(a: TextFacts, b: TextFacts) -> bool:
 
 
 def _is_unwanted(a: TextFacts, b: TextFacts) -> bool:
-    """One says that something is no longer wanted, and the other to end it."""
-    return bool(_UNWANTED.search(a.text) and not _UNWANTED.search(b.text) and _ENDED.search(b.text))
+    """One says that something is no longer wanted, and the other to end it; that its end is not
+    wanted is the opposite."""
+    unwanted = _UNWANTED.search(a.text)
+    if unwanted is None or _ENDED.search(unwanted.group()):
+        return False
+    return not _UNWANTED.search(b.text) and _ENDED.search(b.text) is not None
 
 
 def settled(why: tuple[str, ...], found: dict[str, float]) -> bool:
