@@ -21,6 +21,8 @@ from tokenschain.core.moderation.arbitration import ArbitrationRule, OnFailure
 from tokenschain.core.moderation.engine_events import EngineEvent, EngineEventKind
 from tokenschain.core.moderation.verdict import (
     Direction,
+    EngineContext,
+    EngineCost,
     EngineFailed,
     EngineFailure,
     EngineVerdict,
@@ -109,6 +111,34 @@ def test_a_slow_engine_is_hedged_by_the_next_and_given_up() -> None:
     assert found.verdict is not None and found.verdict.engine == "b"
     assert found.kinds == [EngineEventKind.HEDGED] and found.events[0].engine == "a"
     assert a.cancelled == 1
+
+
+class Owing(Scripted):
+    """A silent engine whose vendor charges what is withdrawn."""
+
+    async def screen(
+        self,
+        texts: Sequence[str],
+        direction: Direction,
+        asked_for: EngineContext,
+        images: Sequence[str] = (),
+    ) -> EngineVerdict:
+        try:
+            return await super().screen(texts, direction, asked_for, images)
+        except asyncio.CancelledError:
+            assert asked_for.owe is not None
+            asked_for.owe(EngineCost(self.name, 1, PRICE_PICO))
+            raise
+
+
+def test_what_is_withdrawn_is_owed_and_what_is_late_is_not() -> None:
+    found = heard(Owing("a", silent=True), Scripted("b"))
+    assert costs_of(found.verdict) == 2 * PRICE_PICO
+    found = heard(
+        Scripted("a"), Owing("b", silent=True),
+        dual=True, on_failure=[OnFailure.LOCAL] * 2, deadline_s=SHORT_S,
+    )  # fmt: skip
+    assert found.kinds[-1] is EngineEventKind.SINGLE and costs_of(found.verdict) == PRICE_PICO
 
 
 def test_an_engine_that_fails_is_replaced_at_once() -> None:

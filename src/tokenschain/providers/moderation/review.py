@@ -262,8 +262,11 @@ class _Review:
         )
 
     def _costs(self) -> tuple[EngineCost, ...]:
-        """Of all that answered, whether their verdict counts or not, and of what was withdrawn."""
-        had = [one for verdict in self._in_order() for one in verdict.costs] + self._withdrawn
+        """Of all that answered, whether their verdict counts or not, and of what was withdrawn: not
+        of those that had no answer in time."""
+        late = {error.engine for _, error in self._failures}
+        had = [one for verdict in self._in_order() for one in verdict.costs]
+        had += [one for one in self._withdrawn if one.engine not in late]
         return (*had, *(one for _, error in self._failures for one in error.costs))
 
     def _note(
