@@ -12,7 +12,10 @@ import pytest
 
 from tests.core.moderation.evasions import EVASIONS, IN_WHOLE_TEXTS, LATIN
 from tests.core.moderation.test_stream import RULES, judge, pieces_of, sent
-from tests.moderation_rules import rules_of, word
+from tests.moderation_rules import NORMALIZER, TABLES, TODAY, pack_of, rules_of, word
+from tokenschain.core.moderation.engine_record import EngineRecord
+from tokenschain.core.moderation.packs import Keywords
+from tokenschain.core.moderation.rules import TimedRules
 from tokenschain.core.moderation.stream import OutputRules, TextScreener
 from tokenschain.core.moderation.stream_decoding import is_code
 from tokenschain.core.moderation.verdict import Action, RiskFinding
@@ -111,6 +114,25 @@ def test_what_follows_a_code_that_something_else_ended_flows() -> None:
     for _ in range(40):
         screener.feed("平常的话")
     assert screener.cleared > 100
+
+
+def test_a_text_that_ends_twice_is_screened_once() -> None:
+    record = EngineRecord()
+    keywords = Keywords([pack_of(word(WORD))], NORMALIZER, TABLES.syllables, TODAY)
+    rules = TimedRules(NORMALIZER, keywords, TABLES.syllables, lambda: 60.0, record)
+    screener = TextScreener(OutputRules(rules, judge, held="full"))
+    screener.feed("平常的话")
+    screener.end()
+    screener.end()
+    assert record.sums(60.0).answered == 1
+
+
+def test_an_empty_piece_does_not_part_what_stands_around_it() -> None:
+    text = "坏x人x坏"
+    rules = OutputRules(rules_of(word("人坏人", match=2), word("坏人坏", match=2)), judge)
+    for at in range(1, len(text)):
+        left, screener = sent(rules, [text[:at], "", *text[at:], "完"])
+        assert screener.blocked is not None and not left
 
 
 def test_harmless_texts_are_whole_and_little_of_them_is_held_back() -> None:

@@ -113,7 +113,7 @@ class TextScreener:
         elif decoding.is_open or LATIN.search(text) is not None:
             for one in decoding.feed(text, self._raw_end, self._kept, self.cleared):
                 self._found(one)
-        else:
+        elif text:
             decoding.last = text
         normal = rules.rules.normalizer.normal(text)
         self._pieces.append((self._raw_end, self._norm_end, text))
@@ -158,6 +158,8 @@ class TextScreener:
         """What is encoded in what came, now that nothing follows."""
         if self._decoding is not None:
             return self._decoding.end()
+        if not self._texts:
+            return []
         text, self._texts = "".join(self._texts), []
         return self._rules.rules.decoded_words(text)
 
