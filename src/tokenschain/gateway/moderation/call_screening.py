@@ -68,7 +68,7 @@ class CallScreening:
     """What moderation does for one call; see `core.call.Screening`."""
 
     __slots__ = (
-        "_actions", "_classes", "_costs", "_counts", "_degraded", "_engines", "_filings", "_kept",
+        "_actions", "_classes", "_costs", "_counts", "_engines", "_filings", "_first", "_kept",
         "_live", "_may_ask", "_off_loop", "_pictures_screened", "_replacements", "_seal", "_shadow",
         "_shadow_action", "_verdict", "caller", "end_user", "may_cache", "plan", "screens_output",
         "writer",
@@ -100,8 +100,9 @@ class CallScreening:
         self._shadow_action = Action.PASS
         self._costs: dict[str, EngineCost] = {}
         self._counts: Counter[str] = Counter()
-        self._degraded: Counter[str] = Counter()
-        """Engines that failed or were slow; first in the record, so that nothing cuts them off."""
+        self._first: Counter[str] = Counter()
+        """Data classes that were found, by which people are counted whose data goes abroad, and
+        engines that failed or were slow; first in the record, so that nothing cuts them off."""
         self._may_ask: Callable[[str, KeyGrant], bool] = lambda name, caller: True
         self._pictures_screened = False
         self._classes: frozenset[str] = frozenset()
@@ -233,7 +234,7 @@ class CallScreening:
         and nothing of it is kept if that is more than general."""
         self.caller = self.caller.of_classes(self._classes)
         for name in sorted(data_class.in_force(self._classes)):
-            self._note(Action.PASS, f"data_class:{name}")
+            self._first[f"data_class:{name}"] += 1
         if data_class.may_be_kept(self._classes):
             return
         self.may_cache = False
@@ -481,14 +482,14 @@ class CallScreening:
             except (EngineFailed, ApiError) as error:
                 if isinstance(error, EngineFailed):
                     self._owe(error.costs)
-                    self._degraded.update(error.degraded)
-                self._degraded[f"{name}:no_verdict"] += 1
+                    self._first.update(error.degraded)
+                self._first[f"{name}:no_verdict"] += 1
                 if live.fails_closed or getattr(error, "closed", False):
                     self.note(call)
                     raise ApiError("moderation_unavailable", _no_verdict(name)) from error
                 continue
             self._owe(verdict.costs)
-            self._degraded.update(verdict.degraded)
+            self._first.update(verdict.degraded)
             self._pictures_screened |= engine.takes_images
             for category in verdict.disputed:
                 self._note(Action.REVIEW, f"{category}:disputed:{verdict.engine}")
@@ -573,7 +574,7 @@ class CallScreening:
             call.moderation = SHADOW + _OUTCOMES[self._shadow_action]
         else:
             call.moderation = _OUTCOMES[action]
-        counts = (*self._degraded.items(), *self._counts.items())
+        counts = (*self._first.items(), *self._counts.items())
         parts = [name if count == 1 else f"{name}*{count}" for name, count in counts]
         call.moderation_detail = ";".join(parts)[:DETAIL_CHARACTERS_MAX]
 
