@@ -28,7 +28,7 @@ CONTEXT_WORDS_MAX = 50
 CONTEXT_CHARACTERS = 40
 """How far from a word the words of its context may be."""
 BACKWARDS = "backwards:"
-"""What the label of a word begins with that stands from behind; it is for review."""
+"""What the label of a word begins with that stands from behind; it is a finding of level `low`."""
 BACKWARDS_CHARACTERS_MIN = 3
 """Shorter words are other words from behind, as are those of Latin letters
 (docs/results/moderation.md)."""
