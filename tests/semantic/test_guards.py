@@ -60,6 +60,8 @@ def why(a: str, b: str) -> tuple[str, ...]:
         ("My payment did not fail", "My payment failed", "negation"),
         ("My card has not been declined", "My card has been declined", "negation"),
         ("支付不能失败", "支付失败了", "negation"),
+        ("Who is the branch manager", "Where is the branch manager", "aspects"),
+        ("公司法人是谁", "公司法人在哪里", "aspects"),
     ],
 )
 def test_traps_are_told_apart(a: str, b: str, reason: str) -> None:

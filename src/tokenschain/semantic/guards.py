@@ -59,6 +59,10 @@ _UNWANTED = re.compile(
 _ENDED = re.compile(
     r"[退消销除]|解约|\b(?:cancel|clos|remov|delet|unsubscrib|refund|return)[a-z]*\b"
 )
+_IDENTITY = re.compile(
+    r"\bwho(?:'s| is| are| was| were) (?:the|an?|my|our|your|his|her|their|this|that)\b|谁是|是谁"
+)
+"""What asks for a name, which no place and no process answers."""
 _HOW = re.compile(r"\bhow\b|怎么|如何|怎样|咋")
 _WHAT_NOW = re.compile(r"怎么办|咋办|怎么回事|咋回事|怎么处理|如何处理|如何解决|怎么解决")
 _SYMMETRIC = frozenset(
@@ -262,6 +266,7 @@ class Guards:
         one_sided: set[str] = set()
         named: set[str] = set()
         with_role = [False, False]
+        may_be_akin = not (_IDENTITY.search(a.text) or _IDENTITY.search(b.text))
         for place in by_class_a.keys() | by_class_b.keys():
             mine, theirs = by_class_a.get(place, {}), by_class_b.get(place, {})
             # A word may name two members (宝宝: a child, a baby); one in common is enough.
@@ -274,7 +279,7 @@ class Guards:
                 if section == "opposites" and (len(mine) > 1 or len(theirs) > 1):
                     continue
                 unlike = {(place, number) for number in only_a | only_b}
-                if section == "aspects" and any(unlike <= akin for akin in self._akin):
+                if section == "aspects" and may_be_akin and any(unlike <= e for e in self._akin):
                     continue
                 contrast.add(section)
             elif only_a or only_b:
