@@ -225,11 +225,10 @@ class Keywords:
         """The words in a normalized text that end after a place: from, to and what they are."""
         if self._finder is None:
             return []
-        return [
-            (start, end, self._entries[number])
-            for number, start, end in self._finder.find_matches_as_indexes(normal, overlapping=True)
-            if end > since
-        ]
+        hits = self._finder.find_matches_as_indexes(normal, overlapping=True)
+        if not hits:
+            return []
+        return [(start, end, self._entries[number]) for number, start, end in hits if end > since]
 
     @property
     def compares_sounds(self) -> bool:

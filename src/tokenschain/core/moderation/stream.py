@@ -262,13 +262,13 @@ class TextScreener:
         waiting = self._waiting
         while waiting and waiting[0][0] <= safe:
             self._safe_end = waiting.popleft()[1]
-        cleared = max(self.cleared, self._safe_end)
-        if decoding is not None:
-            cleared = min(cleared, decoding.safe)
+        cleared = self._safe_end
+        if decoding is not None and decoding.safe < cleared:
+            cleared = decoding.safe
         if rules.sentences or rules.replacements is not None:
             cleared = min(cleared, self._seen)
-        if not self._whole:
-            self.cleared = max(self.cleared, cleared)
+        if cleared > self.cleared and not self._whole:
+            self.cleared = cleared
 
 
 def screen_whole(

@@ -53,7 +53,9 @@ _SIGN = re.compile(
 It takes no character that another may begin with."""
 
 _HINT = re.compile(rf"[%&\\<=+0-9@$!{HAN}]")
-"""Without one of these, no sign is there."""
+_OTHER = re.compile(rf"[%&\\<=+A-Za-z{HAN}]")
+_PAIR = re.compile(rf"[%&\\<=+]|[0-9@$!{HAN}][A-Za-z]|[A-Za-z{HAN}][0-9@$!]")
+"""Without one of each, no sign is there: cheaper to look for, one after the other."""
 
 
 class StreamDecoding:
@@ -110,16 +112,22 @@ class StreamDecoding:
             if (
                 self._run_end < 0
                 and len(self._run) < HAN_WORD_MIN
-                and (_HINT.search(joined) is None or _SIGN.search(joined) is None)
+                and (
+                    _HINT.search(joined) is None
+                    or _OTHER.search(joined) is None
+                    or _PAIR.search(joined) is None
+                    or _SIGN.search(joined) is None
+                )
             ):
                 self.is_open = bool(self._run) or self._is_none
                 return []
             self._buffer = before()[-BEFORE_CHARACTERS:] + text
             self._base = at + len(text) - len(self._buffer)
-            self._sign_at = self._sign_end = self._due = 0
+            self._sign_at = self._sign_end = 0
             self._looked = len(self._buffer) - len(text)
+            self._due = self._looked + self._rules.keywords.held_back
             self.is_open, self.safe = True, cleared
-        return self._settle(final=False)
+        return self._settle(final=False) if len(self._buffer) >= self._due else []
 
     def end(self) -> list[RiskFinding]:
         """Nothing follows."""
@@ -140,7 +148,7 @@ class StreamDecoding:
         """See whether the characters at the end may be some code."""
         kept = text.rstrip(_CODED)
         if kept:
-            if self._run:
+            if self._run and len(self._run) + len(kept) >= HAN_WORD_MIN:
                 lead = len(text) - len(text.lstrip(_CODED))
                 self._run += text[:lead]
                 self._end_run(at + lead)
@@ -157,12 +165,16 @@ class StreamDecoding:
                 self._run_at, self._check_at = at, 0
             self._run += text
         size = len(self._run)
-        if size and size >= self._check_at:
+        if size < HAN_WORD_MIN:
+            if self._run[:1] in _NEVER_FIRST:
+                self._run, self._is_none, size = "", True, 0
+            self.behind = size
+            return
+        self.behind = 0
+        if size >= self._check_at:
             self._check_at = size + 1 + size // 4
             if size > DECODED_BYTES_MAX or not is_code(self._run):
                 self._run, self._is_none = "", True
-        run = self._run
-        self.behind = len(self._rules.normalizer.normal(run)) if 0 < len(run) < HAN_WORD_MIN else 0
 
     def _end_run(self, end: int) -> None:
         if self._is_long_run and is_code(self._run, ended=True):
@@ -183,11 +195,12 @@ class StreamDecoding:
             complete = self._code_at - self._base
         ordinary = buffer[max(self._sign_end, self._run_end - self._base) :]
         held_back, normal = self._rules.keywords.held_back, self._rules.normalizer.normal
-        closes = final or (complete == end and len(normal(ordinary)) >= held_back)
+        missing = held_back - len(normal(ordinary))
+        closes = final or (complete == end and missing <= 0)
         if final or end - complete > DECODED_BYTES_MAX:
             complete = end
-        # Something long that is open is not gone through with every piece.
-        self._due = end + (end - complete) // 8
+        # Nothing closes sooner; and what is long and open is not gone through with every piece.
+        self._due = end + max(missing, (end - complete) // 8)
         if not closes and complete - self._looked < LOOK_CHARACTERS:
             return []
         found, safe, cut, waits = self._decode(buffer[:complete], final=final)
