@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from tests.clouds import clouds  # noqa: F401 - a fixture
 from tests.servers import Postgres, RedisStack
-from tests.stack import Stack
+from tests.stack import EDGE, Stack
 from tests.upstreams import UpstreamSimulator
 from tokenschain.infra.database import engine as db
 
@@ -51,7 +51,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: UpstreamSimulator)
             "head_wait_max_s": 1.0,
             "body_grace_s": 1.0,
             "body_bytes_max": 2_000_000,
+            "trusted_proxies": [f"{EDGE}/32"],
         },
+        control={"trusted_proxies": [f"{EDGE}/32"]},
         limits={"first_byte_max_s": 2.0, "idle_max_s": 1.5, "total_max_s": 6.0},
     ).start()
     yield made

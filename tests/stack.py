@@ -22,6 +22,8 @@ from tokenschain.infra.database import engine as db
 from tokenschain.wiring import machine
 
 START_MAX_S = 90.0
+EDGE = "127.0.0.2"
+"""Whom the shared stack trusts to say who callers are."""
 PRICES = {"currency": "CNY", "input": "1", "output": "2", "cached_input": "0.1"}
 
 
