@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tokenschain.control.crypto_inventory import inventory
 from tokenschain.infra.config import Settings
 from tokenschain.infra.config.crypto import CryptoSettings
+from tokenschain.infra.security import certificates
 from tokenschain.infra.security.secrets import Vault
 from tokenschain.infra.security.suite import suite_named
 from tokenschain.wiring import machine
@@ -40,3 +44,22 @@ def test_a_machine_is_counted_by_algorithm(
         ("of an earlier version", 1), (sealing, 1),
     ]  # fmt: skip
     assert "secret" not in str([one._replace(what="") for one in of_files])
+
+
+@pytest.mark.parametrize("has", [[], ["TLS_SM4_GCM_SM3"]])
+def test_suites_of_rfc_8998_are_told_as_the_linked_openssl_offers_them(
+    tmp_path: Path, has: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Linked:
+        PROTOCOL_TLS_SERVER = ssl.PROTOCOL_TLS_SERVER
+
+        @staticmethod
+        def SSLContext(_: int) -> Any:
+            offered = [{"name": name} for name in ["TLS_AES_256_GCM_SHA384", *has]]
+            return SimpleNamespace(get_ciphers=lambda: offered)
+
+    monkeypatch.setattr(certificates, "ssl", Linked)
+    found = {one.what: one for one in inventory(Settings(data_dir=tmp_path / "data"))}
+    said = found["TLS: suites of RFC 8998"].algorithm
+    assert said == (", ".join(has) or f"none in {ssl.OPENSSL_VERSION}")
+    assert found["audit log: signing key's file"].algorithm == "in clear, by file rights"

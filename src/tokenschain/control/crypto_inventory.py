@@ -106,6 +106,7 @@ def _of_channels(settings: Settings, internal: str) -> Iterator[Protected]:
         yield Protected("moderation packs", algorithm, key[:12], None)
     store = settings.key_store.kind
     yield Protected("master key: key store", _WRAPPING.get(store, store), "", None)
+    yield Protected("audit log: signing key's file", _WRAPPING["file"], audit, None)
     suites = ", ".join(gm_cipher_suites()) or f"none in {ssl.OPENSSL_VERSION}"
     yield Protected("TLS: suites of RFC 8998", suites, "", None)
     yield Protected("names by content, not for protection", "SHA-256", "", None)
