@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.vendors.key_management_clouds import (
 )
 from tests.vendors.moderation_clouds import ACCESS, PROJECT, SECRET
 from tokenschain.infra.security.secret_files import SecretFileRefused
+from tokenschain.infra.security.suite import GM
 from tokenschain.providers.key_management import KMS_VENDORS, KmsStore
 from tokenschain.providers.signing import KeyPair
 from tokenschain.wire.client import HttpClient
@@ -49,7 +52,32 @@ def test_the_key_is_wrapped_and_comes_back(clouds: KeyManagementClouds, kind: st
     line = made.wrap(WORD)
     assert line.startswith(f"wrapped:{kind}:") and WORD not in line and "\n" not in line
     assert made.unwrap(line) == WORD
-    assert [one.lower()[:7] for one in clouds.asked] == ["encrypt", "decrypt"]
+    first, second = [one.lower()[:7] for one in clouds.asked]
+    assert first == ("generat" if kind == "alibaba-kms" else "encrypt") and second == "decrypt"
+
+
+def test_what_stands_in_a_url_opens_nothing(clouds: KeyManagementClouds) -> None:
+    made = store(clouds, "alibaba-kms")
+    line = made.wrap(WORD)
+    assert made.unwrap(line) == WORD
+    asked, decrypted = [unquote(path) for path, _, _ in clouds.cloud.requests]
+    assert line.split(":")[3] in decrypted
+    for path in (asked, decrypted):
+        assert WORD not in path and base64.b64encode(WORD.encode()).decode() not in path
+        assert line.split(":")[4] not in path, "what was sealed here stays here"
+
+
+def test_a_line_of_the_other_suite_is_read(clouds: KeyManagementClouds) -> None:
+    vendor, pair = (
+        KMS_VENDORS["alibaba-kms"]("cn-test-1", PROJECT, clouds.url),
+        KeyPair(ACCESS, SECRET),
+    )
+    line = KmsStore(vendor, KEY, pair, HttpClient, GM).wrap(WORD)
+    assert line.startswith("wrapped:alibaba-kms:gm:")
+    assert KmsStore(vendor, KEY, pair, HttpClient).unwrap(line) == WORD
+    for changed in (line.replace(":gm:", ":international:"), line.replace(":gm:", ":none:")):
+        with pytest.raises(SecretFileRefused, match="no key of ours"):
+            KmsStore(vendor, KEY, pair, HttpClient).unwrap(changed)
 
 
 @each

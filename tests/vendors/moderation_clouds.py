@@ -236,7 +236,7 @@ def check_acs(cloud: Cloud, path: str, query: str, headers: Mapping[str, str], b
         raise Refusal(400, {"Code": "IncompleteSignature", "Message": "no signature"})
     if found[1] != ACCESS:
         raise Refusal(404, {"Code": "InvalidAccessKeyId.NotFound", "Message": "no such key"})
-    required = {"host", "content-type", *(n for n in headers if n.startswith("x-acs-"))}
+    required = {"host", *(n for n in headers if n == "content-type" or n.startswith("x-acs-"))}
     canonical = _canonical(path, query, headers, found[2], body)
     expected = _mac(SECRET.encode(), f"ACS3-HMAC-SHA256\n{_sha(canonical.encode())}").hex()
     right = required <= set(found[2].split(";")) and expected == found[3]

@@ -1,8 +1,9 @@
 """Key store of a cloud's key management (KMS): a key that never leaves the cloud wraps the master
 key. Alibaba, Tencent and Huawei, over our own client and signatures.
 
-Sources: Alibaba KMS 2016-01-20 and Tencent KMS 2019-01-18 (Encrypt, Decrypt), Huawei DEW
-(EncryptData, DecryptData).
+Sources, whose names of fields these are: Alibaba KMS 2016-01-20, pages "Invocation Methods",
+GenerateDataKey and Decrypt; Tencent KMS 2019-01-18, pages Encrypt and Decrypt; Huawei DEW, pages
+EncryptData and DecryptData.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from tokenschain.infra.egress import exchange
+from tokenschain.infra.security import data_keys
 from tokenschain.infra.security.secret_files import WRAPPED, SecretFileRefused, body_of
+from tokenschain.infra.security.suite import INTERNATIONAL, KEY_BYTES, Suite
 from tokenschain.providers import signing
 from tokenschain.providers.signing import KeyPair, Signable
 from tokenschain.wire.client import ClientError, HttpClient, Origin, Waits
@@ -40,6 +43,8 @@ class KmsRequest(NamedTuple):
     body: bytes
     wanted: tuple[str, ...]
     """Names on the way to it, from the outside in."""
+    data_key: tuple[str, ...] = ()
+    """The same of a new key to seal with here, where the cloud encrypts no more than that."""
 
 
 class KmsVendor(Protocol):
@@ -47,13 +52,15 @@ class KmsVendor(Protocol):
 
     kind: str
 
-    def encrypt(self, key: str, data: str, keys: KeyPair, now_s: int) -> KmsRequest: ...
+    def encrypt(self, key: str, data: str, keys: KeyPair, now_s: int) -> KmsRequest:
+        """Of text in base64; or of a data key, see `KmsRequest.data_key`."""
 
     def decrypt(self, sealed: str, keys: KeyPair, now_s: int) -> KmsRequest: ...
 
 
 class AlibabaKms:
-    """See `KmsVendor`."""
+    """See `KmsVendor`. Its parameters stand in the URL, as its documents have it, so that no secret
+    may be one of them: what it encrypts is a data key of its own making."""
 
     kind = "alibaba-kms"
 
@@ -62,8 +69,9 @@ class AlibabaKms:
 
     def encrypt(self, key: str, data: str, keys: KeyPair, now_s: int) -> KmsRequest:
         """See `KmsVendor`."""
-        fields = {"KeyId": key, "Plaintext": data}
-        return self._signed("Encrypt", fields, "CiphertextBlob", keys, now_s)
+        fields = {"KeyId": key, "KeySpec": "AES_256"}
+        asked = self._signed("GenerateDataKey", fields, "CiphertextBlob", keys, now_s)
+        return asked._replace(data_key=("Plaintext",))
 
     def decrypt(self, sealed: str, keys: KeyPair, now_s: int) -> KmsRequest:
         """See `KmsVendor`."""
@@ -72,19 +80,18 @@ class AlibabaKms:
     def _signed(
         self, action: str, fields: Mapping[str, str], wanted: str, keys: KeyPair, now_s: int
     ) -> KmsRequest:
-        body = urlencode(fields).encode()
         headers = {
             "host": Origin.of(self._url).authority,
-            "content-type": "application/x-www-form-urlencoded",
             "x-acs-action": action,
             "x-acs-version": "2016-01-20",
             "x-acs-date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s)),
             "x-acs-signature-nonce": os.urandom(16).hex(),
-            "x-acs-content-sha256": signing.sha256_hex(body),
+            "x-acs-content-sha256": signing.sha256_hex(b""),
         }
-        signable = Signable("POST", "/", tuple(headers.items()), body)
-        headers["authorization"] = signing.alibaba_acs3(signable, keys)
-        return KmsRequest(self._url + "/", headers, body, (wanted,))
+        signable = Signable("POST", "/", tuple(headers.items()), query=tuple(fields.items()))
+        headers |= {"authorization": signing.alibaba_acs3(signable, keys), "content-length": "0"}
+        url = f"{self._url}/?{urlencode(fields, quote_via=quote, safe='')}"
+        return KmsRequest(url, headers, b"", (wanted,))
 
 
 class TencentKms:
@@ -168,51 +175,94 @@ class KmsStore:
     master key file has changed."""
 
     def __init__(
-        self, vendor: KmsVendor, key: str, keys: KeyPair, client: Callable[[], HttpClient]
+        self,
+        vendor: KmsVendor,
+        key: str,
+        keys: KeyPair,
+        client: Callable[[], HttpClient],
+        suite: Suite = INTERNATIONAL,
     ) -> None:
+        """
+        Args:
+            suite: seals under a data key, where the cloud encrypts no more than that.
+        """
         self._vendor, self._key, self._keys, self._client = vendor, key, keys, client
+        self._suite = suite
 
     def wrap(self, secret: str) -> str:
         """See `KeyStore`."""
         data = base64.b64encode(secret.encode()).decode()
         asked = self._vendor.encrypt(self._key, data, self._keys, int(time.time()))
-        return f"{WRAPPED}{self._vendor.kind}:{self._exchanged(asked)}"
+        head = f"{WRAPPED}{self._vendor.kind}:"
+        if not asked.data_key:
+            return head + self._exchanged(asked)[0]
+        wrapped, encoded = self._exchanged(asked, asked.data_key)
+        data_key = _decoded(encoded)
+        if len(data_key) != KEY_BYTES:
+            raise _not_ours()
+        head = f"{head}{self._suite.name}:{wrapped}:"
+        return data_keys.sealed(self._suite, data_key, head, secret)
 
     def unwrap(self, line: str) -> str:
-        """See `KeyStore`."""
-        sealed = body_of(line, self._vendor.kind)
-        asked = self._vendor.decrypt(sealed, self._keys, int(time.time()))
+        """See `KeyStore`. What either suite sealed is read."""
+        body, now_s = body_of(line, self._vendor.kind), int(time.time())
+        name, _, rest = body.partition(":")
+        if not rest:
+            asked = self._vendor.decrypt(body, self._keys, now_s)
+            try:
+                return _decoded(self._exchanged(asked)[0]).decode()
+            except UnicodeDecodeError:
+                raise _not_ours() from None
+        asked = self._vendor.decrypt(rest.partition(":")[0], self._keys, now_s)
         try:
-            return base64.b64decode(self._exchanged(asked), validate=True).decode()
-        except (binascii.Error, ValueError):
-            raise SecretFileRefused("the cloud gave back no key of ours") from None
+            return data_keys.opened(name, _decoded(self._exchanged(asked)[0]), line)
+        except data_keys.NotSealedSo:
+            raise _not_ours() from None
 
-    def _exchanged(self, asked: KmsRequest) -> str:
+    def _exchanged(self, asked: KmsRequest, *more: tuple[str, ...]) -> list[str]:
+        """What is wanted, and more of the same answer."""
         # A thread with a loop of its own: the caller may stand in one.
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, self._exchange(asked)).result()
+            found = thread.submit(asyncio.run, self._exchange(asked)).result()
+        texts = [_at(found, names) for names in (asked.wanted, *more)]
+        if not all(isinstance(one, str) and one.isascii() and "\n" not in one for one in texts):
+            raise SecretFileRefused(f"{_place(asked)} gave no answer of a key management")
+        return [str(one) for one in texts]
 
-    async def _exchange(self, asked: KmsRequest) -> str:
+    async def _exchange(self, asked: KmsRequest) -> object:
         client = self._client()
         try:
             reply, answer = await exchange(
                 client, "POST", asked.url, asked.headers, asked.body, _WAITS, _ANSWER_BYTES_MAX
             )
-            found = msgspec.json.decode(answer)
+            found: object = msgspec.json.decode(answer)
         except (msgspec.DecodeError, RecursionError):
-            raise SecretFileRefused(f"{asked.url} gave no answer of a key management") from None
+            raise SecretFileRefused(f"{_place(asked)} gave no answer of a key management") from None
         except (ClientError, OSError, ValueError) as error:
-            raise SecretFileRefused(f"{asked.url}: {type(error).__name__} {error}") from None
+            raise SecretFileRefused(f"{_place(asked)}: {type(error).__name__} {error}") from None
         finally:
             client.close()
         code = next(filter(None, (_at(found, names) for names in _CODES)), "")
         if code or reply.status != 200:
             said = f"{reply.status} {code}"[:_CODE_CHARACTERS_MAX]
             raise SecretFileRefused(f"the cloud said {said}")
-        wanted = _at(found, asked.wanted)
-        if not isinstance(wanted, str) or not wanted.isascii() or "\n" in wanted:
-            raise SecretFileRefused(f"{asked.url} gave no answer of a key management")
-        return wanted
+        return found
+
+
+def _place(asked: KmsRequest) -> str:
+    """Who was asked, without what."""
+    return asked.url.partition("?")[0]
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise _not_ours() from None
+
+
+def _not_ours() -> SecretFileRefused:
+    return SecretFileRefused("the cloud gave back no key of ours")
 
 
 def _at(found: object, names: tuple[str, ...]) -> object:

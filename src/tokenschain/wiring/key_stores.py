@@ -110,7 +110,8 @@ def _kms(settings: Settings, given: KeyStoreSettings) -> KmsStore:
     vendor = KMS_VENDORS[given.kind](given.region, given.project, given.base_url or "")
     report = log.EventLog(log.get(process="key store"))
     client = Egress(settings, report).operators_client
-    return KmsStore(vendor, given.key, key_pair(credential), client)
+    suite = suite_named(settings.crypto.suite)
+    return KmsStore(vendor, given.key, key_pair(credential), client, suite)
 
 
 def _secret(reference: str | None, name: str) -> str:
