@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from tokenschain.console.strings import STRINGS
 from tokenschain.control import gateways
 from tokenschain.core.gateway_status import GatewayStatus
 from tokenschain.core.snapshot import Snapshot, Upstream
+from tokenschain.infra.security import self_test
 
 NOW_S = 1_764_000_000.0
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -121,6 +123,23 @@ def test_the_platforms_people_see_its_state_and_nobody_else(house: House) -> Non
         assert owner.get(path).status_code == 403
     assert not {"/console/system", "/console/night"} & Page(owner.get("/console").text).links()
     assert "/console/system" in Page(operator.get("/console").text).links()
+
+
+def test_the_cryptography_in_force_is_told_and_a_self_test_that_fails_is_seen(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = house.browser("*", "owner")
+    settings = house.platform.app.state.context.settings
+    settings.audit_key_path.parent.mkdir(parents=True, exist_ok=True)
+    settings.audit_key_path.touch()
+    written_s = time.time() - 40 * 86_400 - 60
+    os.utime(settings.audit_key_path, (written_s, written_s))
+    text = operator.get("/console/system").text.partition(">Cryptography<")[2]
+    assert "International" in text and "Passed" in text and "<code>file</code>" in text
+    assert "40 d ago" in text
+    monkeypatch.setattr(self_test, "failed", lambda suite: ["AES-256-GCM"])
+    assert "Failed: AES-256-GCM" in operator.get("/console/system").text
+    assert "未通过：AES-256-GCM" in house.browser("*", "owner", "zh").get("/console/system").text
 
 
 def test_models_that_fail_come_first_at_night_and_names_stay_text(house: House) -> None:

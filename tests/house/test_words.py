@@ -160,6 +160,10 @@ PLAIN = frozenset(
         "detail",
         "detected",
         "diagnostics",
+        "cryptography",
+        "gm",  # the national algorithms: `crypto.suite`
+        "self",  # a self test
+        "written",
         "diff",
         "differences",
         "digest",

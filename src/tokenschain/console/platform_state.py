@@ -96,6 +96,17 @@ class DiagnosedRecords(msgspec.Struct):
     rejected: int
 
 
+class DiagnosedCryptography(msgspec.Struct):
+    """What control seals, signs and digests with."""
+
+    suite: str
+    self_test_failed: list[str]
+    key_store: str
+    master_key_written_s: float | None
+    audit_key_written_s: float | None
+    tls_gm_suites: list[str]
+
+
 class Diagnosis(msgspec.Struct):
     """How the platform is; see `GET /diagnostics`."""
 
@@ -109,6 +120,7 @@ class Diagnosis(msgspec.Struct):
     gateways: list[DiagnosedGateway]
     semantic: dict[str, bool]
     mail_warnings: list[str]
+    cryptography: DiagnosedCryptography | None = None
 
     @property
     def latest_gateways(self) -> list[DiagnosedGateway]:

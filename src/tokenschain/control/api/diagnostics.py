@@ -5,6 +5,7 @@
 
 import time
 from itertools import chain
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -17,9 +18,12 @@ from tokenschain.control.billing import ledger
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.upstream_health import RECENT_S
 from tokenschain.infra import hardening
+from tokenschain.infra.config import Settings
 from tokenschain.infra.config.groups import MailWarning
 from tokenschain.infra.config.shown import shown_settings
 from tokenschain.infra.database import engine as database
+from tokenschain.infra.security import self_test
+from tokenschain.infra.security.certificates import gm_cipher_suites
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["diagnostics"])
 Reading = Annotated[RequestContext, Depends(Permission("models:read", Extent.PLATFORM))]
@@ -114,6 +118,25 @@ class RecordsDiagnosis(AnswerBody):
     """Set aside in the database, waiting for somebody."""
 
 
+class CryptographyDiagnosis(AnswerBody):
+    """The cryptography that control works with."""
+
+    suite: str
+    """`international`, `gm` or `dual`."""
+    self_test_failed: list[str]
+    """Algorithms that do not give the answers of their standards now: none, or nothing may be
+    trusted here."""
+    key_store: str
+    """What keeps the master key; see `key_store.kind`."""
+    master_key_written_s: float | None
+    """When its file was written last: made, rotated or put under a key store; null where there is
+    none here."""
+    audit_key_written_s: float | None
+    """The same of the key that signs the audit log."""
+    tls_gm_suites: list[str]
+    """Cipher suites of RFC 8998 that TLS has here."""
+
+
 class Diagnostics(AnswerBody):
     """What control knows of the running platform."""
 
@@ -133,6 +156,7 @@ class Diagnostics(AnswerBody):
     """Those of the last minutes, of all machines."""
     semantic: dict[str, bool]
     """Whether each process that compares questions answers, by its address."""
+    cryptography: CryptographyDiagnosis
     mail_warnings: list[MailWarning]
     """What of the settings keeps people from coming in by links in mails:
     `sign_up_without_mail`, `smtp.host` is not set; `links_without_public_url`,
@@ -187,8 +211,27 @@ def read_diagnostics(asked: Reading) -> Diagnostics:
         ),
         gateways=[_gateway(one) for one in gateways.seen(asked.db)],
         semantic={} if semantic is None else asked.wait_for(semantic.answering),
+        cryptography=_cryptography(context.settings),
         mail_warnings=list(context.settings.mail_warnings),
     )
+
+
+def _cryptography(settings: Settings) -> CryptographyDiagnosis:
+    return CryptographyDiagnosis(
+        suite=settings.crypto.suite,
+        self_test_failed=self_test.failed(settings.crypto.suite),
+        key_store=settings.key_store.kind,
+        master_key_written_s=_written_s(settings.master_key_path),
+        audit_key_written_s=_written_s(settings.audit_key_path),
+        tls_gm_suites=gm_cipher_suites(),
+    )
+
+
+def _written_s(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _gateway(seen: gateways.Seen) -> GatewayDiagnosis:

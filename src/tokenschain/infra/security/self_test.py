@@ -67,6 +67,15 @@ def suite_in_force(name: str) -> Suite:
     return checked(suite_named(name))
 
 
+def failed(name: str) -> list[str]:
+    """The algorithms that the setting `crypto.suite` stands for and that do not give the right
+    answers now."""
+    suites = {suite_named(name), GM} if name == DUAL else {suite_named(name)}
+    return sorted(
+        {one.algorithm for suite in suites for one in known_answers(suite) if not one.passed}
+    )
+
+
 def known_answers(suite: Suite) -> list[TestedAlgorithm]:
     """What the tests of a suite's algorithms find."""
     return [
