@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import text
@@ -418,7 +419,7 @@ def test_who_loses_a_second_factor_is_told_by_mail(
     nothing: Any = None
     for host in (None, "mail.example"):
         mail = mails.Mail(host, 25, None, lambda: None, "tc@example.com", tls=False)
-        sender = alerts.Sender(house.engine, nothing, nothing, mail, lambda *_: None)
+        sender = alerts.Sender(house.engine, nothing, nothing, mail, lambda *_: None, Mock())
         if host is not None:
             with house.engine.begin() as connection:
                 connection.execute(

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -176,7 +177,8 @@ def test_a_tenant_whose_targets_never_answer_keeps_no_other_tenants_alerts(tmp_p
 
 class _Sender(alerts.Sender):
     def __init__(self, over: Platform) -> None:
-        super().__init__(over.engine, over.app.state.context.sealer, NOBODY, NOBODY, silent)
+        sealer = over.app.state.context.sealer
+        super().__init__(over.engine, sealer, NOBODY, NOBODY, silent, Mock())
         self.hang = asyncio.Event()
 
 

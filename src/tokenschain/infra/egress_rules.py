@@ -12,15 +12,16 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
+from tokenschain.core.log_events import Reporter
 from tokenschain.core.snapshot import Served, Upstream
 from tokenschain.core.snapshot.zones import AIR_GAPPED, NONE, ZONES, zones_of
 from tokenschain.infra import catalog_file
 from tokenschain.infra.config import Settings, SettingsError
 from tokenschain.infra.egress import is_own_address, outside_client, upstream_tls
-from tokenschain.infra.log import EventLog
 from tokenschain.wire.client import HttpClient, is_loopback
 from tokenschain.wire.request_head import ascii_host
 from tokenschain.wire.resolver import Resolver
@@ -41,7 +42,7 @@ class Egress:
     """Opens this process' HTTP connections, and says which others it may open."""
 
     def __init__(
-        self, settings: Settings, report: EventLog, upstreams: Callable[[], Upstreams] = dict
+        self, settings: Settings, report: Reporter, upstreams: Callable[[], Upstreams] = dict
     ) -> None:
         """
         Args:
@@ -50,11 +51,10 @@ class Egress:
         self._settings = settings
         self._mode = settings.sovereignty.mode
         self._zones = frozenset(zones_of(self._mode) or ())
-        self.report = report
+        self._report = report
         self.upstreams = upstreams
         hosts = settings.sovereignty.hosts
         self._declared = {_name_of(host): zone for host, zone in hosts.items()}
-        self._fixed = _zones_by_host(_known_places(settings)) if self._mode != NONE else {}
         self._seen: Upstreams = {}
         self._by_upstream: dict[str, frozenset[str]] = {}
         self.refused: list[Callable[[str], None]] = []
@@ -105,10 +105,26 @@ class Egress:
             return
         why = self._why_not(host, tuple(addresses))
         if why:
-            self.report("egress_refused", why, host=host, mode=self._mode)
-            for tell in self.refused:
-                tell(host)
-            raise EgressRefused(f"sovereignty mode {self._mode}: {why}")
+            self._refuse(host, self._mode, why)
+
+    def check_within(self, host: str, zones: frozenset[str], mode: str) -> None:
+        """Insist that a machine is in some zones by its name alone, which is not looked up.
+
+        Args:
+            mode: whose the zones are, in words.
+
+        Raises:
+            EgressRefused: it is not, or nobody says where it is.
+        """
+        why = self._outside(host, (host,), zones)
+        if why:
+            self._refuse(host, mode, why)
+
+    def _refuse(self, host: str, mode: str, why: str) -> NoReturn:
+        self._report("egress_refused", why, host=host, mode=mode)
+        for tell in self.refused:
+            tell(host)
+        raise EgressRefused(f"sovereignty mode {mode}: {why}")
 
     def hold(self) -> None:
         """Hold this process to its mode: machines that the settings name are checked now, by the
@@ -136,14 +152,22 @@ class Egress:
 
     def _why_not(self, host: str, addresses: tuple[str, ...]) -> str:
         """Why a machine may not be connected to; empty where it may."""
-        own = all(map(is_own_address, addresses or (host,)))
-        if self._mode == AIR_GAPPED and not own:
+        addresses = addresses or (host,)
+        if self._mode == AIR_GAPPED and not all(map(is_own_address, addresses)):
             return f"{host} is at no private address"
+        return self._outside(host, addresses, self._zones)
+
+    def _outside(self, host: str, addresses: tuple[str, ...], zones: frozenset[str]) -> str:
+        """Why a machine is not known to be in some zones; empty where it is."""
         declared = self._zones_of(host)
-        if declared <= self._zones if declared else own:
+        if declared <= zones if declared else all(map(is_own_address, addresses)):
             return ""
         where = ", ".join(zone for zone in ZONES if zone in declared) or "unknown"
         return f"the zone of {host} is {where}; name it in sovereignty.hosts if that is wrong"
+
+    @cached_property
+    def _fixed(self) -> Mapping[str, frozenset[str]]:
+        return _zones_by_host(_known_places(self._settings))
 
     def _zones_of(self, host: str) -> frozenset[str]:
         """The zones that a name is known to be in."""

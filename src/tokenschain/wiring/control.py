@@ -49,6 +49,7 @@ from tokenschain.control.mails import Mail, Outbox
 from tokenschain.control.maintenance import Maintenance
 from tokenschain.control.moderation.review_queue import CaseBook
 from tokenschain.control.observability import alerts
+from tokenschain.control.observability.alert_destinations import Destinations
 from tokenschain.control.observability.alerts import Sender
 from tokenschain.control.publisher import Publisher
 from tokenschain.control.response_archive import ResponseArchive
@@ -108,7 +109,7 @@ def run(settings: Settings) -> None:
     db.wait_for(engine, settings.database.start_wait_s, report)
     db.migrate(engine)
     descriptors.raise_limit()
-    uvloop.run(_serve(settings, *_build(settings, engine, egress)))
+    uvloop.run(_serve(settings, *_build(settings, engine, egress, report)))
 
 
 class _Running(NamedTuple):
@@ -119,9 +120,10 @@ class _Running(NamedTuple):
     egress: Egress
 
 
-def _build(settings: Settings, engine: Engine, egress: Egress) -> tuple[FastAPI, _Running]:
+def _build(
+    settings: Settings, engine: Engine, egress: Egress, report: log.EventLog
+) -> tuple[FastAPI, _Running]:
     """Control's parts over the database."""
-    report = egress.report
     suite = self_test.suite_in_force(settings.crypto.suite)
     master = key_stores.master_key(settings, report)
     sealer = secrets.master_sealer(master, suite)
@@ -334,7 +336,7 @@ def _alert_sender(
 ) -> Sender:
     allowed = [ip_network(network) for network in settings.alerts.networks]
     client = egress.client(resolver=PublicResolver(allowed))
-    return Sender(engine, sealer, client, mail, report)
+    return Sender(engine, sealer, client, mail, report, Destinations(settings, egress))
 
 
 def _upstream_tester(egress: Egress, vault: secrets.Vault) -> HttpUpstreamTester:

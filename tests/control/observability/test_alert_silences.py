@@ -36,7 +36,7 @@ def _alert(house: Platform, tenant: str, kind: str, now_s: int, **more: str) -> 
 def _send(house: Platform, now_s: int) -> None:
     mail = alerts.Mail(None, 25, None, lambda: None, "a@b.example", False)
     context = house.app.state.context
-    sender = alerts.Sender(house.engine, context.sealer, Mock(), mail, Mock())
+    sender = alerts.Sender(house.engine, context.sealer, Mock(), mail, Mock(), Mock())
     asyncio.run(sender.send_due(now_s))
 
 

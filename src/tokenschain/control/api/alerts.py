@@ -35,9 +35,12 @@ from tokenschain.control.audit.admin_log import Author
 from tokenschain.control.identity.ownership import Extent
 from tokenschain.control.mails import Letter
 from tokenschain.control.observability import alert_silences, alert_targets, alerts
+from tokenschain.control.observability.alert_destinations import Destinations
 from tokenschain.control.observability.alert_silences import SilencedKind
 from tokenschain.core.errors import ApiError
+from tokenschain.core.log_events import silent
 from tokenschain.core.tenancy import PLATFORM
+from tokenschain.infra.egress_rules import Egress, EgressRefused
 
 router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["alerts"])
 _READ = "alerts:read"
@@ -158,6 +161,7 @@ def create_target(asked: Adding, wanted: NewTarget) -> AddedTarget:
     asked.need(wanted.tenant or PLATFORM)
     context = asked.context
     alert_targets.check_address(wanted.kind, wanted.address, context.settings.alerts.networks)
+    _check_zone(asked, wanted)
     made = alert_targets.add(asked.db, context.sealer, context.suite, **wanted.model_dump())
     asked.note(wanted.tenant, made.id, {"kind": wanted.kind})
     if made.code is not None:
@@ -168,6 +172,19 @@ def create_target(asked: Adding, wanted: NewTarget) -> AddedTarget:
     return AddedTarget(
         id=made.id, kind=wanted.kind, name=wanted.name, confirmed_at_s=made.confirmed_at_s
     )
+
+
+def _check_zone(asked: RequestContext, wanted: NewTarget) -> None:
+    """A target outside the tenant's sovereignty modes would never be told anything."""
+    context = asked.context
+    egress = Egress(context.settings, silent, lambda: context.publisher.snapshot.upstreams)
+    destinations = Destinations(context.settings, egress)
+    zones = destinations.zones(asked.db, wanted.tenant)
+    try:
+        destinations.check(zones, wanted.tenant, wanted.kind, wanted.address)
+    except EgressRefused as error:
+        raise ApiError("invalid_value", f"Nothing is sent there: {error}.",
+                       param="address") from None  # fmt: skip
 
 
 def _letter(address: str, tenant: str, link: str) -> Letter:

@@ -17,6 +17,7 @@ from tokenschain.control.billing.rollups import DAY_S
 from tokenschain.control.duties import incidents
 from tokenschain.control.mails import Mail
 from tokenschain.control.observability import alert_silences, audit_alert_words
+from tokenschain.control.observability.alert_destinations import Destinations
 from tokenschain.control.observability.alert_targets import place_of
 from tokenschain.core.cache.semantic_protocol import Report
 from tokenschain.core.errors import ApiError
@@ -31,6 +32,7 @@ from tokenschain.infra.database.paging import Page, Rows
 from tokenschain.infra.database.tables import alert_targets, alerts
 from tokenschain.infra.database.tables import limits as limits_table
 from tokenschain.infra.egress import exchange
+from tokenschain.infra.egress_rules import EgressRefused
 from tokenschain.infra.security import prescribed, secrets
 from tokenschain.infra.security.suite import Sealer
 from tokenschain.wire.client import HttpClient, Waits
@@ -369,6 +371,7 @@ class Sender:
         client: HttpClient,
         mail: Mail,
         report: Reporter,
+        destinations: Destinations,
     ) -> None:
         """
         Args:
@@ -381,6 +384,7 @@ class Sender:
         self._client = client
         self._mail = mail
         self._report = report
+        self._destinations = destinations
         self._mails = asyncio.Semaphore(MAILS_AT_ONCE_MAX)
         self._failures: dict[str, tuple[int, float]] = {}
         """Of each target: how many in a row, and the (monotonic) time of the last."""
@@ -413,6 +417,8 @@ class Sender:
                 why = await self._send(target, alert)
         except TimeoutError:
             why = "TimeoutError"
+        except EgressRefused as error:
+            return str(error)  # it may be told of others: it does not rest
         # Others to the same target may have ended meanwhile.
         count, _ = self._failures.pop(name, (0, 0.0))
         if why is not None:
@@ -436,7 +442,9 @@ class Sender:
                 .mappings()
                 .all()
             )
-            silences = alert_silences.in_force(connection, {row["tenant"] for row in rows}, now_s)
+            tenants = {row["tenant"] for row in rows}
+            silences = alert_silences.in_force(connection, tenants, now_s)
+            zones = {one: self._destinations.zones(connection, one) for one in tenants}
             found = []
             for row in rows:
                 detail = msgspec.json.decode(row["detail"])
@@ -468,7 +476,7 @@ class Sender:
                     .where(alerts.c.id == row["id"])
                     .values(next_try_s=now_s + int(SEND_MAX_S * 3))
                 )
-                found.append((dict(row), wanted))
+                found.append((dict(row) | {"zones": zones[row["tenant"]]}, wanted))
             return found
 
     def _settle(self, alert: Any, failed: list[str], now_s: int) -> None:
@@ -497,6 +505,7 @@ class Sender:
             place = place_of(target["tenant"], target["id"])
             sealed = msgspec.json.decode(self._sealer.unseal(place, target["sealed"]))
             address, secret = sealed["address"], sealed["secret"]
+            self._destinations.check(alert["zones"], alert["tenant"], target["kind"], address)
             if target["kind"] == "email":
                 async with self._mails:
                     await asyncio.to_thread(self._send_mail, address, zh, en)
@@ -513,6 +522,8 @@ class Sender:
                 headers = {}
             headers["content-type"] = "application/json"
             reply, answer = await exchange(self._client, "POST", url, headers, body, _WAITS, 65_536)
+        except EgressRefused:
+            raise
         except Exception as error:  # noqa: BLE001 - one target's is no reason to tell no other
             return type(error).__name__
         return _complaint(target["kind"], reply.status, answer)
