@@ -5,6 +5,7 @@ Only with `PROOFS=full`, and where network namespaces may be made.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -43,7 +44,8 @@ def test_an_air_gapped_platform_starts_serves_and_accounts(tmp_path: Path) -> No
 
 
 def walk(folder: Path) -> None:
-    """Start, calls, stream, cache, embeddings, moderation, usage and audit, with no route."""
+    """Start, calls, stream, cache, embeddings, moderation, usage, audit and reports, with no
+    route."""
     with socket.socket() as probe:
         probe.settimeout(1)
         assert probe.connect_ex(("8.8.8.8", 53)) != 0, "there is a route"
@@ -102,9 +104,29 @@ def _walk(platform: Platform) -> None:
     until(lambda: web.get(f"{control}/api/v1/audit-log/checkpoint", headers=admin).status_code
           == 200)  # fmt: skip
     print("audit")
+    log = str(platform.folder / "log.tar")
+    public_key = _done(platform, "audit", "key").partition("\n")[0]
+    assert _done(platform, "audit", "export", log).startswith("segments 0 to ")
+    proved = json.loads(_done(platform, "audit", "verify", log, "--key", public_key))
+    assert proved["problems"] == [] and proved["verified"], proved
+    print("audit export and verify")
+    report = str(platform.folder / "mlps3.tar")
+    assert "met: " in _done(
+        platform, "compliance", "report", "--standard", "mlps3", "--out", report
+    )
+    signed = _done(platform, "compliance", "verify", report, "--key", public_key)
+    assert signed.strip() == public_key.partition("+")[0]
+    print("compliance report and verify")
     until(lambda: platform.run("doctor").returncode == 0)  # looks every 5 s
     print("doctor")
     print("all of it")
+
+
+def _done(platform: Platform, *command: str) -> str:
+    """What a command prints that ends well, with no route either."""
+    done = platform.run(*command)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout
 
 
 if __name__ == "__main__":
