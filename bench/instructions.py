@@ -41,14 +41,13 @@ from tokenschain.core.cache.semantic_protocol import FIND_PATH, LEARN_PATH, Find
 from tokenschain.core.limits import Budget, Lease, LeaseRequest, Rate, Selector
 from tokenschain.core.pricing.catalog import Price, PriceTier
 from tokenschain.core.snapshot import (
-    SHARDS,
     ModelRoute,
     Offer,
     Snapshot,
     Upstream,
-    encode_shard,
 )
 from tokenschain.core.snapshot.cache_rules import CacheRules
+from tokenschain.core.snapshot.shards import SHARDS, encode_shard
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.quota.leases import Draw
 from tokenschain.infra import process_tuning

@@ -50,8 +50,8 @@ ANSWER_HEADERS = {
     "x-tc-emulated": "Parameters that the upstream does not offer and that were emulated.",
     "x-tc-route": "Why this upstream, only when asked for; the figures of every candidate for keys "
     "with `routing_details`.",
-    "x-tc-audit-receipt": "Receipt of the call, only when asked for; behind a stream as a comment "
-    "before its end.",
+    "x-tc-audit-receipt": "Receipt of the call, where it is asked for or `receipt-rules` want it; "
+    "behind a stream as a comment before its end.",
     "x-tc-aigc": "The label's metadata, where `label-rules` want it. See "
     "[Labels](../guides/labels.md).",
     "Allow": "With 405: the methods that the path has.",

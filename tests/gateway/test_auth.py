@@ -8,7 +8,8 @@ import pytest
 from tests.fakes import BODY, GRANT, call_of
 from tokenschain.core.call import Call
 from tokenschain.core.errors import ApiError
-from tokenschain.core.snapshot import Served, Snapshot, encode_shard
+from tokenschain.core.snapshot import Served, Snapshot
+from tokenschain.core.snapshot.shards import encode_shard
 from tokenschain.core.tags import NO_TAGS
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.auth import REFUSED_TOLD_S, KeyAuth, credentials_of

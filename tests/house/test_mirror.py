@@ -210,6 +210,8 @@ ELSEWHERE: dict[str, str] = {
     "core/routing/virtual_models.py": "core/test_routing.py",
     "core/snapshot/cache_rules.py": "flows/test_caching.py",
     "core/snapshot/label_rules.py": "flows/test_labels.py",
+    "core/snapshot/receipt_rules.py": "flows/test_receipts.py",
+    "core/snapshot/shards.py": "gateway/test_auth.py",
     "core/snapshot/data_classes.py": "flows/test_data_classes.py",
     "control/api/clearance.py": "control/content/test_content_by_class.py",
     "infra/migrations/versions/0048_content_by_class.py": "infra/test_migrations.py",

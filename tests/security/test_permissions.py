@@ -256,7 +256,7 @@ def _own_virtual_model(house: House) -> Any:
 def _resource(house: House, path: str) -> str:
     """A fresh resource of the kind that a path is of, and the path to it."""
     kind = path.split("/")[1]
-    single = kind in ("routing", "cache-rules", "label-rules")
+    single = kind in ("routing", "cache-rules", "label-rules", "receipt-rules")
     name = "default" if single else f"r{next(_numbers)}"
     path = path.replace("{resource_name}", name) + (
         "" if kind in ("models", "filings", "processors") else "?tenant=acme"
@@ -275,6 +275,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "moderation-policies": {"state": "shadow"},
     "filings": {"number": "1", "models": ["m"], "source": "notice"},
     "label-rules": {"explicit": "end"},
+    "receipt-rules": {"send": "always"},
     "data-classes": {"cache": "none"},
     "processors": {"vendor": "V", "purpose": "answers"},
 }

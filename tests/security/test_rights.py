@@ -547,12 +547,13 @@ class Intruder:
             "moderation-policies": {"state": "shadow"},
             "filings": {"number": "1", "models": ["m"], "source": "notice"},
             "label-rules": {"explicit": "end"},
+            "receipt-rules": {"send": "always"},
             "data-classes": {"cache": "none"},
             "processors": {"vendor": "V", "purpose": "answers"},
         }  # fmt: skip
         whose = pick(["acme", "acme", "beta", ""])
         for path, spec in specs.items():
-            single = path in ("routing", "cache-rules", "label-rules")
+            single = path in ("routing", "cache-rules", "label-rules", "receipt-rules")
             name = "default" if single else pick(["k", "shared"])
             for method in ("PUT", "PATCH", "DELETE"):
                 body = None if method == "DELETE" else {"spec": spec}

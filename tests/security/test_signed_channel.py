@@ -26,8 +26,9 @@ from tests.upstreams import UpstreamSimulator
 from tests.waiting import until
 from tokenschain.control import request_nonces
 from tokenschain.core.limits import Lease, LeaseRequest
-from tokenschain.core.snapshot import Snapshot, encode_shard
+from tokenschain.core.snapshot import Snapshot
 from tokenschain.core.snapshot.manifest import SNAPSHOT_FORMAT, Manifest
+from tokenschain.core.snapshot.shards import encode_shard
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
     GATEWAYS_PATH,

@@ -28,8 +28,8 @@ from tokenschain.core.snapshot import (
     Served,
     Snapshot,
     Upstream,
-    encode_shard,
 )
+from tokenschain.core.snapshot.shards import encode_shard
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.api.app import ApiSettings, Gateway
 from tokenschain.gateway.api.appeals import Appeals

@@ -110,6 +110,7 @@ GROUPS: dict[str, typer.Typer] = {
     "subject-requests": typer.Typer(help="Requests of end users: access, copy, deletion."),
     "label": label.label,
     "label-rules": typer.Typer(help="Labels in answers: the notice and the metadata."),
+    "receipt-rules": typer.Typer(help="Receipts of the audit log: whose answers have one."),
     "revisions": typer.Typer(help="Changes of the configuration: list, show, roll back."),
     "model": models.model,
     "secrets": vault.vault,

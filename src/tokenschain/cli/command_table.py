@@ -73,7 +73,8 @@ _RESOURCES = {"upstreams": "upstreams", "credentials": "upstream-credentials", "
               "filings": "filings",
               "data-classes": "data-classes",
               "processors": "processors",
-              "label-rules": "label-rules"}  # fmt: skip
+              "label-rules": "label-rules",
+              "receipt-rules": "receipt-rules"}  # fmt: skip
 """Kinds of resources of the configuration by path, and their groups of commands."""
 
 

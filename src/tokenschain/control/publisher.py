@@ -27,10 +27,8 @@ from tokenschain.core.backoff import Backoff
 from tokenschain.core.log_events import Reporter
 from tokenschain.core.routing.residency import confined
 from tokenschain.core.snapshot import (
-    SHARDS,
     Snapshot,
     Upstream,
-    encode_shard,
     encoding,
 )
 from tokenschain.core.snapshot.filings import numbers_in_force
@@ -40,6 +38,7 @@ from tokenschain.core.snapshot.manifest import (
     VERSION_CHARACTERS,
     Manifest,
 )
+from tokenschain.core.snapshot.shards import SHARDS, encode_shard
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.infra.config import Settings
 from tokenschain.infra.database.engine import first_line, reading
@@ -168,6 +167,7 @@ class Publisher:
             cache, routes.aliases, routes.tenants, built.credentials,
             tenant_rules.moderation(given), frozen, suspended,
             numbers_in_force(given.filings.values(), today), tenant_rules.labels(given), contents,
+            tenant_rules.receipts(given),
         )  # fmt: skip
         body = encoding.encode(snapshot)
         version = self._suite.hex_digest(

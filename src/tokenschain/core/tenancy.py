@@ -108,6 +108,8 @@ class KeyGrant(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether it is shown costs, loads and upstreams that its calls did not go to."""
     suspended: str = ""
     """Why none of its calls are served: its tenant or project is closed."""
+    receipts: bool = False
+    """Whether its calls get a receipt unasked: a gateway's own note of `Snapshot.receipts`."""
 
     def of_classes(self, names: Iterable[str]) -> KeyGrant:
         """The same key for a call whose content is of other data classes, too: the highest grade

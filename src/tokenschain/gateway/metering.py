@@ -84,7 +84,7 @@ class JournalMetering:
             observe: sees every record, for the metrics; must not block.
             name: of this process, noted on each record.
             numbers: its first item becomes the number of the last call on record.
-            receipt_of: makes what callers get who ask for a receipt.
+            receipt_of: makes what callers get who ask for a receipt, or whose rules send one.
             subject_digest: keyed; of the end users of calls that go abroad.
         """
         self._served = served
@@ -150,14 +150,16 @@ class JournalMetering:
 
     def _keep(self, call: Call, record: CallRecord) -> CallRecord:
         """Append a record and count it."""
-        if call.caller is not None:
-            caller = call.caller if call.screening is None else call.screening.caller
+        caller = call.caller
+        if caller is not None:
+            if call.screening is not None:
+                caller = call.screening.caller
             if caller.data_class:
                 width = CHARACTERS_MAX["data_class"]
                 record.data_class = call_record.fitting(caller.data_class, width)
             try:
                 record = self._append(record)
-                if _RECEIPT in call.request.headers:
+                if caller.receipts or _RECEIPT in call.request.headers:
                     call.receipt = self._receipt_of(record)
             except self._full as error:
                 # The answer is complete but for its last byte, which now never leaves.

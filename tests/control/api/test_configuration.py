@@ -238,9 +238,15 @@ def test_a_revision_is_shown_and_rolled_back(house: Platform) -> None:
     assert f"Revision {back['revision']} changed upstream one since" in text
 
 
-def test_labels_are_not_set_for_a_tenant_that_does_not_exist(house: Platform) -> None:
-    boss, spec = house.operator, {"explicit": "end", "implicit": "on"}
+@pytest.mark.parametrize(
+    ("path", "spec"),
+    [("label-rules", {"explicit": "end", "implicit": "on"}), ("receipt-rules", {"send": "always"})],
+)
+def test_labels_and_receipts_are_not_set_for_a_tenant_that_does_not_exist(
+    house: Platform, path: str, spec: dict[str, str]
+) -> None:
+    boss = house.operator
     for more in ("", "&dry_run=true"):
-        said = refused(put(boss, f"/label-rules/default?tenant=nobody{more}", spec), 404)
+        said = refused(put(boss, f"/{path}/default?tenant=nobody{more}", spec), 404)
         assert said == "There is no such tenant."
-    assert boss("GET", "/label-rules/default?tenant=nobody").status_code == 404
+    assert boss("GET", f"/{path}/default?tenant=nobody").status_code == 404

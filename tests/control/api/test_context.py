@@ -193,7 +193,9 @@ def test_examples_are_bodies_that_are_taken(stack: Stack, app: FastAPI) -> None:
                 example = example | {"expires_at_s": int(time.time()) + 3_600}
             target = path.replace("{day}", "2026-11-25")
             target = re.sub(
-                "(routing|cache-rules|label-rules)/{resource_name}", r"\1/default", target
+                "(routing|cache-rules|label-rules|receipt-rules)/{resource_name}",
+                r"\1/default",
+                target,
             )
             target = target.replace("{revision}", "1")
             target = re.sub(r"\{[^}]*\}", f"none-{tried}", target)

@@ -135,6 +135,7 @@ _SPECS: dict[Kind, st.SearchStrategy[dict[str, Any]]] = {
         "text_zh": _often("AI 生成", seldom=("谢谢", "AI\n生成")),
         "agreed": st.dictionaries(_often(*TENANTS, seldom=("gone",)), _often("1", seldom=("",))),
     }),
+    Kind.RECEIPT_RULES: _some({"send": _often("always", "asked", seldom=("never", None))}),
 }  # fmt: skip
 _OWN_SPECS = _SPECS | {
     Kind.ROUTING: _some({
@@ -145,6 +146,10 @@ _OWN_SPECS = _SPECS | {
     Kind.LABEL_RULES: _some({
         "implicit": _often("on", None, seldom=("yes",)),
         "overrides": st.dictionaries(_own_scope, _some({"explicit": _often("start", "none")})),
+    }),
+    Kind.RECEIPT_RULES: _some({
+        "send": _often("always", "asked", None, seldom=("never",)),
+        "overrides": st.dictionaries(_own_scope, _often("always", "asked")),
     }),
 }  # fmt: skip
 _NAMES: dict[Kind, st.SearchStrategy[str]] = {
@@ -159,6 +164,7 @@ _NAMES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.PROCESSOR: _often("first", seldom=("Not One",)),
     Kind.DATA_CLASS: _often("core", "L3", seldom=("not one",)),
     Kind.LABEL_RULES: _often("default", seldom=("other",)),
+    Kind.RECEIPT_RULES: _often("default", seldom=("other",)),
 }
 
 

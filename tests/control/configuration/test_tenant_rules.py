@@ -13,13 +13,16 @@ from tokenschain.control.configuration.kinds import (
     CacheRulesSpec,
     LabelChoice,
     LabelRulesSpec,
+    ReceiptRulesSpec,
     RoutingSpec,
     TenantCacheRulesSpec,
     TenantLabelRulesSpec,
+    TenantReceiptRulesSpec,
     TenantRoutingSpec,
 )
 from tokenschain.control.configuration.resources import Kind, ResourceKey
 from tokenschain.core.snapshot.label_rules import rule_for
+from tokenschain.core.snapshot.receipt_rules import are_sent
 from tokenschain.core.snapshot.zones import ZONES
 
 
@@ -137,3 +140,17 @@ def test_a_tenant_leaves_out_the_notice_only_where_it_was_agreed() -> None:
     assert rule_for(found, "beta", "web") == found["*"]
     quiet = Configuration(tenant_labels={"acme": TenantLabelRulesSpec(explicit="none")})
     assert tenant_rules.labels(quiet) == {}, "nothing is looked for on a call"
+
+
+def test_the_narrowest_rule_says_who_gets_receipts() -> None:
+    own = TenantReceiptRulesSpec(overrides={"project/web": "always"})
+    found = tenant_rules.receipts(Configuration(tenant_receipts={"acme": own}))
+    assert are_sent(found, "acme", "web")
+    assert not are_sent(found, "acme", "app") and not are_sent(found, "beta", "web")
+    quiet = TenantReceiptRulesSpec(send="asked", overrides={"project/web": "always"})
+    platform = ReceiptRulesSpec(send="always")
+    found = tenant_rules.receipts(Configuration(receipts=platform, tenant_receipts={"acme": quiet}))
+    assert are_sent(found, "beta", "web") and are_sent(found, "acme", "web")
+    assert not are_sent(found, "acme", "app")
+    none = Configuration(tenant_receipts={"acme": TenantReceiptRulesSpec(send="asked")})
+    assert tenant_rules.receipts(none) == {}, "nothing is looked for when a key is read"

@@ -15,7 +15,6 @@ from bench import swap
 from tests.fakes import price
 from tokenschain.core.limits import Rate
 from tokenschain.core.snapshot import (
-    SHARDS,
     ModelRoute,
     Offer,
     Routing,
@@ -23,11 +22,11 @@ from tokenschain.core.snapshot import (
     Snapshot,
     TenantConfiguration,
     Upstream,
-    encode_shard,
     encoding,
 )
 from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.core.snapshot.manifest import KEYS_FORMAT, SNAPSHOT_FORMAT, Manifest
+from tokenschain.core.snapshot.shards import SHARDS, encode_shard
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.core.tenancy import KeyGrant
 from tokenschain.gateway.dispatch.router import check_policies

@@ -80,6 +80,7 @@ PATHS: dict[Kind, str] = {
     Kind.DATA_CLASS: "data-classes",
     Kind.PROCESSOR: "processors",
     Kind.LABEL_RULES: "label-rules",
+    Kind.RECEIPT_RULES: "receipt-rules",
 }
 _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.UPSTREAM: ("an upstream", "upstreams"),
@@ -93,6 +94,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.DATA_CLASS: ("a data class", "data classes"),
     Kind.PROCESSOR: ("a processor", "who is handed data of calls"),
     Kind.LABEL_RULES: ("label rules", "label rules"),
+    Kind.RECEIPT_RULES: ("receipt rules", "receipt rules"),
 }
 Tenant = Annotated[str, Query(max_length=64, pattern=r"^[\w.@-]*$")]
 """Whose resource it is; empty for the platform's."""
@@ -127,9 +129,7 @@ class CredentialBody(NewSpec):
 class ModelBody(NewSpec):
     """What a model is to be."""
 
-    example: ClassVar[Example] = {
-        "spec": {"offers": [{"upstream": "bailian", "model": "qwen3-max"}]}
-    }
+    example: ClassVar[Example] = {"spec": {"offers": [{"upstream": "zhipu", "model": "glm-4.6"}]}}
 
 
 class VirtualModelBody(NewSpec):
@@ -185,6 +185,12 @@ class LabelRulesBody(NewSpec):
     example: ClassVar[Example] = {"spec": {"explicit": "end", "implicit": "on"}}
 
 
+class ReceiptRulesBody(NewSpec):
+    """What receipt rules are to be."""
+
+    example: ClassVar[Example] = {"spec": {"send": "always"}}
+
+
 _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.UPSTREAM: UpstreamBody,
     Kind.CREDENTIAL: CredentialBody,
@@ -197,6 +203,7 @@ _BODIES: dict[Kind, type[NewSpec]] = {
     Kind.DATA_CLASS: DataClassBody,
     Kind.PROCESSOR: ProcessorBody,
     Kind.LABEL_RULES: LabelRulesBody,
+    Kind.RECEIPT_RULES: ReceiptRulesBody,
 }
 
 
@@ -318,7 +325,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
     ) -> AppliedResource:
         key = ResourceKey(kind, tenant, resource_name)
         asked.need(tenant or PLATFORM)
-        if kind is Kind.LABEL_RULES:
+        if kind in (Kind.LABEL_RULES, Kind.RECEIPT_RULES):
             _check_tenant(asked, tenant)
         _check_version(store.find(_locked(asked), key), if_match)
         return _changed(asked, response, key, dict(wanted.spec), wanted.reason, dry_run=dry_run)
@@ -438,7 +445,7 @@ def _check_version(found: StoredResource | None, if_match: str) -> None:
 def _check_tenant(asked: RequestContext, tenant: str) -> None:
     """
     Raises:
-        ApiError: `not_found`: a label that is set for nobody is seen by nobody to be missing.
+        ApiError: `not_found`: what is set for nobody is seen by nobody to be missing.
     """
     if tenant and organization.find(asked.db, "tenant", tenant, tenant) is None:
         raise ApiError("not_found", "There is no such tenant.", param="tenant")

@@ -427,7 +427,7 @@ def _published(state: State) -> Snapshot:
     return Snapshot(
         "", routes.upstreams, routes.models, routes.routing, cache=cache, aliases=routes.aliases,
         tenants=routes.tenants, moderation=tenant_rules.moderation(state.given),
-        labels=tenant_rules.labels(state.given),
+        labels=tenant_rules.labels(state.given), receipts=tenant_rules.receipts(state.given),
     )  # fmt: skip
 
 

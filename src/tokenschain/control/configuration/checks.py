@@ -99,6 +99,10 @@ def reference_problems(
         (ResourceKey(Kind.LABEL_RULES, tenant, SINGLE), "overrides", chosen.overrides)
         for tenant, chosen in given.tenant_labels.items()
     ]
+    rules += [
+        (ResourceKey(Kind.RECEIPT_RULES, tenant, SINGLE), "overrides", sent.overrides)
+        for tenant, sent in given.tenant_receipts.items()
+    ]
     agreed = [f"tenant/{tenant}" for tenant in given.labels.agreed]
     rules.append((ResourceKey(Kind.LABEL_RULES, "", SINGLE), "agreed", agreed))
     among: list[Collection[str]]

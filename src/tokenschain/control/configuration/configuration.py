@@ -17,11 +17,13 @@ from tokenschain.control.configuration.kinds import (
     ModelSpec,
     ModerationPolicySpec,
     ProcessorSpec,
+    ReceiptRulesSpec,
     RoutingSpec,
     Spec,
     TenantCacheRulesSpec,
     TenantLabelRulesSpec,
     TenantModerationPolicySpec,
+    TenantReceiptRulesSpec,
     TenantRoutingSpec,
     UpstreamSpec,
     VirtualModelSpec,
@@ -52,6 +54,8 @@ class Configuration(msgspec.Struct, frozen=True):
     tenant_labels: Mapping[str, TenantLabelRulesSpec] = {}
     data_classes: Mapping[Owned, DataClassSpec] = {}
     processors: Mapping[str, ProcessorSpec] = {}
+    receipts: ReceiptRulesSpec = ReceiptRulesSpec()
+    tenant_receipts: Mapping[str, TenantReceiptRulesSpec] = {}
 
     @property
     def virtual_names(self) -> frozenset[str]:
@@ -79,7 +83,9 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
     models: dict[str, ModelSpec] = {}
     virtual: dict[Owned, tuple[VirtualModelEntry, ...]] = {}
     routing, cache, labels = RoutingSpec(), CacheRulesSpec(), LabelRulesSpec()
+    receipts = ReceiptRulesSpec()
     tenant_labels: dict[str, TenantLabelRulesSpec] = {}
+    tenant_receipts: dict[str, TenantReceiptRulesSpec] = {}
     tenant_routing: dict[str, TenantRoutingSpec] = {}
     tenant_cache: dict[str, TenantCacheRulesSpec] = {}
     moderation: dict[Owned, ModerationPolicySpec | TenantModerationPolicySpec] = {}
@@ -117,11 +123,16 @@ def of_specs(specs: Mapping[ResourceKey, Spec]) -> Configuration:
                 labels = spec
             case TenantLabelRulesSpec():
                 tenant_labels[key.tenant] = spec
+            case ReceiptRulesSpec():
+                receipts = spec
+            case TenantReceiptRulesSpec():
+                tenant_receipts[key.tenant] = spec
     # Names follow their order within a tenant; the platform's upstreams come first.
     upstreams.sort(key=lambda one: (one[0].tenant, one[1].preference))
     return Configuration(
         dict(upstreams), credentials, models, virtual, routing, tenant_routing, cache,
         tenant_cache, moderation, filings, labels, tenant_labels, data_classes, processors,
+        receipts, tenant_receipts,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from tokenschain.core.snapshot.data_classes import DataClassRule
 from tokenschain.core.snapshot.filings import Filing
 from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
+from tokenschain.core.snapshot.receipt_rules import SEND_MEANS, ReceiptRules, Send
 from tokenschain.core.snapshot.virtual_models import TOKENS_MAX, VirtualModelEntry
 from tokenschain.core.snapshot.zones import Sovereignty, Zone
 from tokenschain.infra.config import PriceSettings, UpstreamSettings, declared, validation
@@ -257,11 +258,25 @@ class TenantLabelRulesSpec(LabelChoice, frozen=True, kw_only=True):
     ] = field(default_factory=dict)
 
 
+class ReceiptRulesSpec(ReceiptRules, frozen=True, kw_only=True):
+    """Which answers have a receipt of the audit log."""
+
+
+class TenantReceiptRulesSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The same for a tenant's answers; what it does not say is as the platform has it."""
+
+    send: Annotated[Send | None, Meta(description=SEND_MEANS)] = None
+    overrides: Annotated[
+        dict[Annotated[str, Meta(pattern=r"^project/[^/]+\Z", max_length=75)], Send],
+        Meta(description="What is otherwise for a project, by `project/NAME`."),
+    ] = field(default_factory=dict)
+
+
 Spec = (
     UpstreamSpec | CredentialSpec | ModelSpec | VirtualModelSpec | RoutingSpec | TenantRoutingSpec
     | CacheRulesSpec | TenantCacheRulesSpec | ModerationPolicySpec | TenantModerationPolicySpec
     | FilingSpec | DataClassSpec | ProcessorSpec
-    | LabelRulesSpec | TenantLabelRulesSpec
+    | LabelRulesSpec | TenantLabelRulesSpec | ReceiptRulesSpec | TenantReceiptRulesSpec
 )  # fmt: skip
 
 _OF_PLATFORM: dict[Kind, type[Spec]] = {
@@ -276,6 +291,7 @@ _OF_PLATFORM: dict[Kind, type[Spec]] = {
     Kind.DATA_CLASS: DataClassSpec,
     Kind.PROCESSOR: ProcessorSpec,
     Kind.LABEL_RULES: LabelRulesSpec,
+    Kind.RECEIPT_RULES: ReceiptRulesSpec,
 }
 _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.UPSTREAM: UpstreamSpec,
@@ -286,6 +302,7 @@ _OF_TENANT: dict[Kind, type[Spec]] = {
     Kind.MODERATION_POLICY: TenantModerationPolicySpec,
     Kind.DATA_CLASS: DataClassSpec,
     Kind.LABEL_RULES: TenantLabelRulesSpec,
+    Kind.RECEIPT_RULES: TenantReceiptRulesSpec,
 }
 _OLD_NAMES_IN = {
     Kind.UPSTREAM: "upstreams.", Kind.ROUTING: "routing.", Kind.CACHE_RULES: "cache.",
@@ -293,7 +310,7 @@ _OLD_NAMES_IN = {
 """Groups of the settings file that the specs were, where names were other ones."""
 _SELLING = ("provider", "base_url", "models", "prices", "kinds", "offers")
 """Fields that decide which models there are."""
-_SINGLES = (Kind.ROUTING, Kind.CACHE_RULES, Kind.LABEL_RULES)
+_SINGLES = (Kind.ROUTING, Kind.CACHE_RULES, Kind.LABEL_RULES, Kind.RECEIPT_RULES)
 _LOWER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _CLASS = re.compile(r"[A-Za-z0-9_-]{1,32}")

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     DATA_CLASS = "data-class"
     PROCESSOR = "processor"
     LABEL_RULES = "label-rules"
+    RECEIPT_RULES = "receipt-rules"
 
 
 class Origin(StrEnum):

@@ -13,6 +13,7 @@ from tokenschain.core.snapshot.data_classes import ClassCache, DataClassRule
 from tokenschain.core.snapshot.effective_policy import resolved
 from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
+from tokenschain.core.snapshot.receipt_rules import Send
 from tokenschain.core.snapshot.routing_policy import POLICIES
 from tokenschain.core.snapshot.zones import EVERYBODY, Sovereignty, Zone, under, zones_of
 
@@ -132,6 +133,17 @@ def _chosen(
     if fields["implicit"] == "off":
         fields["implicit"] = platform.implicit
     return LabelRule(**fields)
+
+
+def receipts(given: Configuration) -> dict[str, Send]:
+    """Whose answers have a receipt, by scope; none where nobody's have one unasked. A tenant's own
+    word goes before the platform's: receipts are for whoever calls."""
+    found: dict[str, Send] = {"*": given.receipts.send}
+    for tenant, spec in sorted(given.tenant_receipts.items()):
+        if spec.send is not None:
+            found[_scope(tenant, "*")] = spec.send
+        found |= {_scope(tenant, scope): send for scope, send in spec.overrides.items()}
+    return found if "always" in found.values() else {}
 
 
 def _add(found: dict[str, T], tenant: str, own: Mapping[str, T]) -> None:

@@ -16,7 +16,9 @@ from tokenschain.core.snapshot.freeze import Freeze
 from tokenschain.core.snapshot.kept_content import KeptContent
 from tokenschain.core.snapshot.label_rules import LabelRule
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
+from tokenschain.core.snapshot.receipt_rules import Send, are_sent
 from tokenschain.core.snapshot.routing_policy import Policy, RuleScope
+from tokenschain.core.snapshot.shards import NO_SHARD, SHARDS, Shard, decode_grant, decode_shard
 from tokenschain.core.snapshot.virtual_models import VirtualModelEntry
 from tokenschain.core.snapshot.zones import ResidencyScope, Sovereignty, Zone
 from tokenschain.core.steering import SteeringParameter
@@ -377,10 +379,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """By scope; none where nothing is labelled: see `label_rules.rule_for`."""
     contents: dict[str, KeptContent] = {}
     """What is kept of what calls say, by `TENANT/PROJECT`; see `kept_content.kept_of`."""
-
-
-SHARDS = 256
-"""Keys are published by the first byte of their hash."""
+    receipts: dict[str, Send] = {}
+    """By scope; none where nobody gets any unasked: see `receipt_rules.are_sent`."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -404,27 +404,7 @@ class Plan(msgspec.Struct, frozen=True):
         return len(self.candidates) + sum(len(plan.candidates) for plan in self.others)
 
 
-Shard = Mapping[bytes, msgspec.Raw]
-"""The keys of one shard, not decoded yet."""
-_NO_SHARD: Shard = {}
-_decode_shard = msgspec.msgpack.Decoder(dict[bytes, msgspec.Raw]).decode
-_decode_grant = msgspec.msgpack.Decoder(KeyGrant).decode
 _GRANTS_MAX = 50_000
-
-
-def decode_shard(payload: bytes) -> Shard:
-    """The keys of one shard; none for no bytes.
-
-    Raises:
-        msgspec.DecodeError: the bytes are no shard.
-    """
-    return _decode_shard(payload) if payload else _NO_SHARD
-
-
-def encode_shard(grants: Mapping[bytes, KeyGrant]) -> bytes:
-    """Keys of one shard, by the SHA-256 of each; the same keys always give the same bytes."""
-    encode = msgspec.msgpack.encode
-    return encode({digest: msgspec.Raw(encode(grants[digest])) for digest in sorted(grants)})
 
 
 class ModelDirectory:
@@ -610,7 +590,7 @@ class Served:
         self._snapshot: Snapshot | None = None
         self._directories: dict[str, ModelDirectory] = {}
         self._shared: ModelDirectory | None = None
-        self._shards: list[Shard] = [_NO_SHARD] * SHARDS
+        self._shards: list[Shard] = [NO_SHARD] * SHARDS
         self._grants: dict[bytes, KeyGrant] = {}
         self.generation = 0
         """Counts every change."""
@@ -633,7 +613,14 @@ class Served:
             # Keys are decoded when they are used first: most of many never are.
             if len(self._grants) >= _GRANTS_MAX:
                 self._grants.clear()
-            grant = self._grants[digest] = _decode_grant(raw)
+            grant = self._grants[digest] = self._granted(decode_grant(raw))
+        return grant
+
+    def _granted(self, grant: KeyGrant) -> KeyGrant:
+        """A key with what rules say of all its calls, so that no call looks for them."""
+        rules = None if self._snapshot is None else self._snapshot.receipts
+        if rules and are_sent(rules, grant.tenant, grant.project):
+            return msgspec.structs.replace(grant, receipts=True)
         return grant
 
     def replace_shard(self, number: int, payload: bytes) -> None:
@@ -668,6 +655,8 @@ class Served:
         self._shared = ModelDirectory(snapshot)
         names = snapshot.tenants.keys() | {n.partition("/")[0] for n in snapshot.sell if "/" in n}
         self._directories = {name: ModelDirectory(snapshot, name) for name in names}
+        if self._snapshot is None or snapshot.receipts != self._snapshot.receipts:
+            self._grants.clear()
         self._snapshot = snapshot
         self.sells = bool(snapshot.sell)
         told = (snapshot.moderation, snapshot.freezes, snapshot.labels, snapshot.contents)

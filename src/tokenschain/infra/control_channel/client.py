@@ -21,7 +21,7 @@ from tokenschain.core.backoff import Backoff
 from tokenschain.core.gateway_status import GatewayStatus, RefusedRevision
 from tokenschain.core.limits import Lease, LeaseRequest
 from tokenschain.core.log_events import Reporter
-from tokenschain.core.snapshot import Served, Shard, Snapshot, decode_shard, encoding, restrictions
+from tokenschain.core.snapshot import Served, Snapshot, encoding, restrictions
 from tokenschain.core.snapshot.manifest import (
     KEYS_FORMAT,
     SNAPSHOT_FORMAT,
@@ -30,6 +30,7 @@ from tokenschain.core.snapshot.manifest import (
     Manifest,
 )
 from tokenschain.core.snapshot.restrictions import Restrictions
+from tokenschain.core.snapshot.shards import Shard, decode_shard
 from tokenschain.infra.control_channel.kept_snapshot import KeptSnapshot
 from tokenschain.infra.control_channel.protocol import (
     BATCH_BYTES_MAX,
