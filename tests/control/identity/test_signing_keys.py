@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -194,6 +195,33 @@ def test_an_act_on_keys_of_the_machine_is_signed_by_a_command(
     monkeypatch.setenv(signing.SIGN_WITH_VARIABLE, __file__)
     with pytest.raises(ValueError, match="no private key"):
         signing.signature("RUN", "crypto reseal", b"")
+
+
+def test_who_signs_keeps_what_proves_the_body_later(
+    house: Platform, ada: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, file = erasure(7), tmp_path / "signed.jsonl"
+    monkeypatch.setenv(signing.SIGN_WITH_VARIABLE, str(ada.file))
+    assert signing.signature("POST", f"/api/v1{ERASURES}", body) and not file.exists()
+    monkeypatch.setenv(signing.SIGNED_ACTS_VARIABLE, str(file))
+    assert ada.send("POST", ERASURES, body, signing.signature(
+        "POST", f"/api/v1{ERASURES}", body)).status_code == 200  # fmt: skip
+    signing.signature("DELETE", "/api/v1/other", b"")
+    assert file.stat().st_mode & 0o777 == 0o600
+    kept, other = map(json.loads, file.read_text("utf-8").splitlines())
+    assert other["target"] == "/api/v1/other"
+    query = f"select detail from audit_events where actor = '{ada.who.id}'"
+    (on_record,) = [
+        one for row in house.rows(query)
+        if (one := json.loads(row[0] or "{}").get("signed", {}))
+        and one["signature"] == kept["signature"]
+    ]  # fmt: skip
+    shown = base64.b64decode(kept["body_base64"])
+    salted = bytes.fromhex(kept["salt"]) + shown
+    assert shown == body and hashlib.sha256(salted).hexdigest() == on_record["body"]
+    monkeypatch.setenv(signing.SIGNED_ACTS_VARIABLE, str(tmp_path / "none" / "signed.jsonl"))
+    with pytest.raises(OSError):
+        signing.signature("DELETE", "/api/v1/other", b"")
 
 
 def test_the_verifier_of_the_log_counts_signed_acts_and_finds_a_forged_one(

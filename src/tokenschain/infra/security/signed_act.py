@@ -1,7 +1,8 @@
 """Signed acts: what a person's own key signs of a request to the admin API, and how it is kept.
 
 The record of the act has all of the signed text but the body, which stands there as a digest with a
-salt that is not kept: a body may name an end user, whom a digest alone would give away.
+salt that the platform does not keep: a body may name an end user, whom a digest alone would give
+away. Who signs may keep both.
 """
 
 from __future__ import annotations
