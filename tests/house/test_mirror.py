@@ -215,6 +215,7 @@ ELSEWHERE: dict[str, str] = {
     "core/snapshot/data_classes.py": "flows/test_data_classes.py",
     "control/api/clearance.py": "control/content/test_content_by_class.py",
     "infra/migrations/versions/0048_content_by_class.py": "infra/test_migrations.py",
+    "infra/migrations/versions/0049_resource_kinds.py": "infra/test_migrations.py",
     "core/compliance/processors.py": "control/compliance/test_evidence.py",
     "control/compliance/evidence/recipients.py": "control/compliance/test_evidence.py",
     "cli/processors.py": "flows/test_transfers.py",

@@ -657,7 +657,7 @@ alert_silences = Table(
 resources = Table(
     "resources",
     metadata,
-    Column("kind", String(16), primary_key=True),  # of control.configuration.resources.Kind
+    Column("kind", String(32), primary_key=True),  # of control.configuration.resources.Kind
     Column("tenant", String(64), primary_key=True),  # empty: the platform's
     Column("name", String(200), primary_key=True),
     Column("spec", Text, nullable=False),  # JSON, canonical; never a secret
