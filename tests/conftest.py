@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine
@@ -15,6 +15,7 @@ from tests.servers import Postgres, RedisStack
 from tests.stack import EDGE, Stack
 from tests.upstreams import UpstreamSimulator
 from tokenschain.infra.database import engine as db
+from tokenschain.infra.security.suite import SUITES, Suite
 
 _connect = socket.socket.connect
 
@@ -97,6 +98,12 @@ def redis() -> Iterator[RedisStack]:
     server = RedisStack()
     yield server
     server.close()
+
+
+@pytest.fixture(params=SUITES, ids=lambda suite: suite.name)
+def suite(request: pytest.FixtureRequest) -> Suite:
+    """Each cryptographic suite."""
+    return cast("Suite", request.param)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,7 +15,7 @@ from tests.vendors.simulators import KEY, PROFILES, Simulator
 from tests.waiting import until
 from tokenschain.core.snapshot import Upstream
 from tokenschain.infra.security.secrets import SecretMissing, Vault, resolve
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import Suite
 from tokenschain.providers.credential_pool import KeyRing, KeyState
 from tokenschain.providers.images import ImageFetcher
 from tokenschain.providers.openai_compat.upstreams import HttpUpstreams
@@ -132,8 +132,10 @@ def test_a_changed_value_is_a_new_key() -> None:
     assert {k.value for _ in range(2) if (k := keys.take())} == {"a2", "b"}
 
 
-def test_what_is_sealed_is_unreadable_without_its_key_and_name(tmp_path: Path) -> None:
-    vault = Vault(tmp_path / "sealed", tmp_path / "master", INTERNATIONAL)
+def test_what_is_sealed_is_unreadable_without_its_key_and_name(
+    tmp_path: Path, suite: Suite
+) -> None:
+    vault = Vault(tmp_path / "sealed", tmp_path / "master", suite)
     vault.store("cloud", "s3cret-value")
     raw = (tmp_path / "sealed" / "cloud.sealed").read_bytes()
     assert b"s3cret" not in raw
@@ -146,7 +148,7 @@ def test_what_is_sealed_is_unreadable_without_its_key_and_name(tmp_path: Path) -
         vault.read("cloud")
     (tmp_path / "sealed" / "cloud.sealed").write_bytes(raw)
     with pytest.raises(SecretMissing):
-        Vault(tmp_path / "sealed", tmp_path / "another-master", INTERNATIONAL).read("cloud")
+        Vault(tmp_path / "sealed", tmp_path / "another-master", suite).read("cloud")
     with pytest.raises(SecretMissing):
         vault.store("../evil", "x")
 

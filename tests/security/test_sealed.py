@@ -17,13 +17,20 @@ from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.formats.stored_responses import Stored
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import metadata
-from tokenschain.infra.security.suite import INTERNATIONAL, Place, Sealable, Sealer, Unsealable
+from tokenschain.infra.security.suite import (
+    INTERNATIONAL,
+    Place,
+    Sealable,
+    Sealer,
+    Suite,
+    Unsealable,
+)
 
 OLD, NEW = "old" * 12, "new" * 12
 
 
-def sealer_of(*secrets: str) -> Sealer:
-    return Sealer(INTERNATIONAL, lambda: secrets, lambda _, one: INTERNATIONAL.digest(one.encode()))
+def sealer_of(*secrets: str, suite: Suite = INTERNATIONAL) -> Sealer:
+    return Sealer(suite, lambda: secrets, lambda suite, one: suite.digest(one.encode()))
 
 
 def former(secret: str, name: str, content: bytes) -> bytes:
@@ -100,8 +107,8 @@ def test_every_sealed_column_is_known() -> None:
     assert binary == {f"{one.table.name}.{one.column.name}" for one in resealing.SEALED}
 
 
-def test_a_database_of_the_version_before_is_sealed_anew_once(engine: Any) -> None:
-    sealer, said = sealer_of(OLD), []
+def test_a_database_of_the_version_before_is_sealed_anew_once(engine: Any, suite: Suite) -> None:
+    sealer, said = sealer_of(OLD, suite=suite), []
     content = fill(engine, lambda place, text: former(OLD, place.name, text))
     with pytest.raises(Unsealable):
         opened(engine, sealer)
@@ -136,18 +143,20 @@ def test_an_interrupted_upgrade_goes_on_and_lost_keys_are_said(engine: Any) -> N
     assert opened(engine, sealer) == content
 
 
-def test_a_new_master_key_opens_everything_once_it_is_sealed_anew(engine: Any) -> None:
-    content = fill(engine, sealer_of(OLD).seal)
-    both = sealer_of(NEW, OLD)
+def test_a_new_master_key_opens_everything_once_it_is_sealed_anew(
+    engine: Any, suite: Suite
+) -> None:
+    content = fill(engine, sealer_of(OLD, suite=suite).seal)
+    both = sealer_of(NEW, OLD, suite=suite)
     assert opened(engine, both) == content
     assert resealing.reseal(engine, both) == (len(content), 0)
-    assert opened(engine, sealer_of(NEW)) == content
+    assert opened(engine, sealer_of(NEW, suite=suite)) == content
     with pytest.raises(Unsealable):
-        opened(engine, sealer_of(OLD))
+        opened(engine, sealer_of(OLD, suite=suite))
 
 
-def test_a_response_moved_to_another_tenant_opens_for_nobody(engine: Any) -> None:
-    archive = ResponseArchive(engine, sealer_of(OLD), 3_600)
+def test_a_response_moved_to_another_tenant_opens_for_nobody(engine: Any, suite: Suite) -> None:
+    archive = ResponseArchive(engine, sealer_of(OLD, suite=suite), 3_600)
     fields = {one.name for one in msgspec.structs.fields(Stored)}
     assert {"id", "tenant"} <= fields
     place = Place(Sealable.RESPONSE, "acme", "resp_1")
@@ -155,7 +164,7 @@ def test_a_response_moved_to_another_tenant_opens_for_nobody(engine: Any) -> Non
         connection.execute(
             text("insert into stored_responses (id, tenant, expires_at_s, sealed)"
                  " values ('resp_1', 'mallory', 9999999999, :sealed)"),
-            {"sealed": sealer_of(OLD).seal(place, b"salaries")},
+            {"sealed": sealer_of(OLD, suite=suite).seal(place, b"salaries")},
         )  # fmt: skip
         with pytest.raises(Unsealable):
             archive.find(connection, "mallory", "resp_1")

@@ -48,7 +48,7 @@ from tokenschain.infra.control_channel.signatures import (
     Signatures,
     Signed,
 )
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import INTERNATIONAL, Suite
 
 SECRET = "s" * 43
 BUDGET = 1_000
@@ -144,9 +144,11 @@ def _secret_of(stack: Stack) -> str:
     return (stack.folder / "data" / "secrets" / "internal").read_text().strip()
 
 
-def _signatures(secret: str = SECRET, at: Any = time.time) -> Signatures:
+def _signatures(
+    secret: str = SECRET, at: Any = time.time, suite: Suite = INTERNATIONAL
+) -> Signatures:
     secrets = (secret,)
-    return Signatures(INTERNATIONAL, lambda: secrets, at)
+    return Signatures(suite, lambda: secrets, at)
 
 
 def _checked(signatures: Signatures, method: str, path: str, body: bytes, header: str) -> Signed:
@@ -363,12 +365,12 @@ def test_files_put_back_are_not_served_by(tmp_path: Path) -> None:
     assert again.read() is None and "not signed" in said[0]
 
 
-def test_what_is_kept_is_signed_again_when_the_secret_changes(tmp_path: Path) -> None:
+def test_what_is_kept_is_signed_again_when_the_secret_changes(tmp_path: Path, suite: Suite) -> None:
     secrets = [("a" * 40,)]
-    signatures = Signatures(INTERNATIONAL, lambda: secrets[0], time.time)
+    signatures = Signatures(suite, lambda: secrets[0], time.time)
 
     def kept() -> KeptSnapshot:
-        return KeptSnapshot(tmp_path, "0", INTERNATIONAL, signatures, lambda *_: None)
+        return KeptSnapshot(tmp_path, "0", suite, signatures, lambda *_: None)
 
     first = kept()
     first.write(*_manifest(5, 10))
@@ -407,8 +409,8 @@ def test_a_control_restored_from_a_backup_is_refused_until_it_says_so(
         stack.close()
 
 
-def test_leases_answer_what_was_asked_only() -> None:
-    ours = _signatures()
+def test_leases_answer_what_was_asked_only(suite: Suite) -> None:
+    ours = _signatures(suite=suite)
     one, two = ours.sign("POST", LEASES_PATH, b"1"), ours.sign("POST", LEASES_PATH, b"1")
     body = msgspec.msgpack.encode([Lease(10**15, 0)])
     assert one.answered(200, body, one.answer(200, body))
@@ -418,9 +420,9 @@ def test_leases_answer_what_was_asked_only() -> None:
     assert not one.answered(200, body, one.header.split()[2]), "a request is no answer"
 
 
-def test_a_secret_that_was_replaced_is_believed_while_it_stands_in_the_file() -> None:
+def test_a_secret_that_was_replaced_is_believed_while_it_stands_in_the_file(suite: Suite) -> None:
     def of(*secrets: str) -> Signatures:
-        return Signatures(INTERNATIONAL, lambda: secrets, lambda: 1e9)
+        return Signatures(suite, lambda: secrets, lambda: 1e9)
 
     former, both, alone = of("o" * 32), of("n" * 32, "o" * 32), of("n" * 32)
     signed = former.sign("POST", "/internal", b"batch")

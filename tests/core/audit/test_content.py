@@ -7,7 +7,7 @@ import pytest
 
 from tokenschain.core.audit import content
 from tokenschain.core.snapshot.kept_content import KeptContent, kept_of
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import Suite
 
 MOBILE = "13812345678"
 SALT = b"s" * content.SALT_BYTES
@@ -41,12 +41,12 @@ def test_what_is_long_is_cut_between_characters_and_says_so() -> None:
     assert len(content.encode(made)) < content.RECORD_BYTES_MAX
 
 
-def test_commitments_hide_and_bind() -> None:
+def test_commitments_hide_and_bind(suite: Suite) -> None:
     made = content.made(KeptContent.FULL, SALT, fields(a="x", user="ada"), b"x", b"", False)
-    first = content.commitments(INTERNATIONAL.mac, made)
+    first = content.commitments(suite.mac, made)
     assert made.end_user == "ada" and len(set(first)) == 2
     other = msgspec.structs.replace(made, salt=b"t" * content.SALT_BYTES)
-    assert not set(content.commitments(INTERNATIONAL.mac, other)) & set(first)
+    assert not set(content.commitments(suite.mac, other)) & set(first)
     bare = content.without_words(made)
     assert (bare.input, bare.output, bare.salt) == (b"", b"", SALT)
 

@@ -9,19 +9,19 @@ import pytest
 
 from tests.infra.security import plain_sm2
 from tokenschain.infra.security.note_keys import NoteSecret, note_key, witness_key
-from tokenschain.infra.security.suite import INTERNATIONAL
+from tokenschain.infra.security.suite import INTERNATIONAL, Suite
 
 SECRET = NoteSecret(INTERNATIONAL, "s" * 43)
 
 
-def test_a_key_checks_what_its_secret_signed_and_nothing_else() -> None:
-    signer, key = SECRET.signer("example.com/log"), note_key(SECRET.public_key("example.com/log"))
+def test_a_key_checks_what_its_secret_signed_and_nothing_else(suite: Suite) -> None:
+    ours, others = (NoteSecret(suite, one * 43, suite.name) for one in "st")
+    signer, key = ours.signer("example.com/log"), note_key(ours.public_key("example.com/log"))
     assert (signer.name, signer.key_id) == (key.name, key.key_id)
     assert key.verify(b"said", signer.sign(b"said"))
     assert not key.verify(b"sait", signer.sign(b"said"))
     assert not key.verify(b"said", b"short")
-    other = NoteSecret(INTERNATIONAL, "t" * 43).signer("example.com/log")
-    assert not key.verify(b"said", other.sign(b"said"))
+    assert not key.verify(b"said", others.signer("example.com/log").sign(b"said"))
 
 
 def test_the_id_of_a_key_is_of_its_name_its_kind_and_itself() -> None:
