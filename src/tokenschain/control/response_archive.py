@@ -117,8 +117,7 @@ class ResponseArchive:
         self._held.pop(tenant, None)
         c = stored_responses.c
         asked = (c.id == response_id, c.tenant == tenant)
-        held = self._is_held(connection, [tenant])
-        gone = connection.execute(delete(stored_responses).where(*asked, ~held))
+        gone = connection.execute(delete(stored_responses).where(*asked, ~self._is_held()))
         if gone.rowcount:
             return True
         taken = update(stored_responses).where(*asked, c.expires_at_s > 0)
@@ -131,30 +130,18 @@ class ResponseArchive:
             result = connection.execute(
                 delete(stored_responses).where(
                     stored_responses.c.expires_at_s <= int(time.time()),
-                    ~self._is_held(connection, None),
+                    ~self._is_held(),
                 )
             )
         return int(result.rowcount)
 
-    def _is_held(
-        self, connection: Connection, tenants: Sequence[str] | None
-    ) -> ColumnElement[bool]:
-        return is_response_held(connection, tenants, self._ttl_s)
-
-
-def is_response_held(
-    connection: Connection, tenants: Sequence[str] | None, ttl_s: int
-) -> ColumnElement[bool]:
-    """Whether a legal hold keeps a stored response. Of one that was taken from its caller, the
-    time stands negative.
-
-    Args:
-        tenants: whose rows are asked for; None: all.
-    """
-    c = stored_responses.c
-    started_ms = (func.abs(c.expires_at_s) - ttl_s) * 1_000
-    call_id = func.substr(c.id, len("resp_") + 1)
-    return held_calls.is_call_held(connection, tenants, c.tenant, started_ms, call_id)
+    def _is_held(self) -> ColumnElement[bool]:
+        """Whether a legal hold keeps a stored response. Of one that was taken from its caller, the
+        time stands negative."""
+        c = stored_responses.c
+        started_ms = (func.abs(c.expires_at_s) - self._ttl_s) * 1_000
+        call_id = func.substr(c.id, len("resp_") + 1)
+        return held_calls.is_call_held(c.tenant, started_ms, call_id)
 
 
 def _owned(connection: Connection, payload: bytes) -> bytes:

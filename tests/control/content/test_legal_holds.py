@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, insert, update
 
 from tests import kept_content, moderation_cases
 from tests.security.platform import Platform, platform
+from tokenschain.control.content.legal_holds import FOREVER_MS, IN_FORCE_MAX
 from tokenschain.control.moderation import review_queue
 from tokenschain.control.response_archive import ResponseArchive
 from tokenschain.core.formats.stored_responses import Stored
 from tokenschain.core.moderation.case_record import KeptText
+from tokenschain.infra.database.content_tables import legal_holds
 from tokenschain.infra.database.moderation_tables import moderation_cases as cases
 from tokenschain.infra.database.tables import stored_responses
 
@@ -108,6 +110,31 @@ def test_all_of_a_tenant_is_erased_but_for_what_reviewers_have_and_a_hold_keeps(
     assert done.status_code == 200
     rows = house.rows("select event_id, sealed from moderation_cases where tenant = 'delta'")
     assert {call: bool(sealed) for call, sealed in rows} == {"inside": True, "outside": False}
+
+
+def test_many_holds_of_many_tenants_stop_no_sweep(
+    house: Platform, archive: ResponseArchive
+) -> None:
+    store(archive, "t0", "held")
+    store(archive, "beta", "swept")
+    moderation_cases.enter(house, "beta", [SAID], event_id="swept")
+    live = {"subjects": "[]", "from_ms": 0, "until_ms": FOREVER_MS, "reason": "r",
+            "created_by": "usr", "created_at_ms": 1}  # fmt: skip
+    rows = [
+        live | {"id": f"hold_many_{n}", "tenant": f"t{n // IN_FORCE_MAX}"}
+        for n in range(6 * IN_FORCE_MAX)
+    ]
+    with house.engine.begin() as connection:
+        connection.execute(insert(legal_holds), rows)
+        past_s = int(time.time()) - 5
+        connection.execute(update(stored_responses).values(expires_at_s=past_s))
+        connection.execute(update(cases).values(created_at_s=1))
+    archive.sweep()
+    with house.engine.begin() as connection:
+        review_queue.sweep(connection, time.time())
+        connection.execute(delete(legal_holds).where(legal_holds.c.id.startswith("hold_many_")))
+    assert (stored(house, "t0"), stored(house, "beta")) == ({"held"}, set())
+    assert house.rows("select id from moderation_cases where tenant = 'beta'") == []
 
 
 def test_what_cannot_be_meant_is_refused(house: Platform) -> None:

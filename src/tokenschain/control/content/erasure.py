@@ -133,7 +133,7 @@ def _forget_tenant_elsewhere(connection: Connection, tenant: str) -> None:
     """Texts of a tenant's calls that stand elsewhere, but for those that legal holds keep. Of
     stored responses it is not known when their calls were: a hold of any time keeps them all."""
     c, r = moderation_cases.c, stored_responses.c
-    held = held_calls.is_call_held(connection, [tenant], c.tenant, c.started_ms, c.event_id)
+    held = held_calls.is_call_held(c.tenant, c.started_ms, c.event_id)
     texts = update(moderation_cases).where(c.tenant == tenant, ~held)
     connection.execute(texts.values(sealed=b""))
     if tenant not in legal_holds.tenants_held(connection):

@@ -335,8 +335,6 @@ def sweep(connection: Connection, now_s: float) -> None:
     connection.execute(
         delete(cases).where(
             or_(table.decided_at_s < now - DECIDED_KEPT_S, table.created_at_s < now - OPEN_KEPT_S),
-            ~held_calls.is_call_held(
-                connection, None, table.tenant, table.started_ms, table.event_id
-            ),
+            ~held_calls.is_call_held(table.tenant, table.started_ms, table.event_id),
         )
     )

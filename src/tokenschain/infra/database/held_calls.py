@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, not_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from tokenschain.infra.database.content_tables import call_contents, legal_holds
 
@@ -14,38 +14,35 @@ subjects_of = msgspec.json.Decoder(list[str]).decode
 """The end user that a hold is of, by each hash; none: it is of the whole tenant."""
 
 
-def live(connection: Connection, tenants: Sequence[str] | None) -> list[Any]:
-    """Holds in force.
-
-    Args:
-        tenants: of which; None: of all.
-    """
+def live(connection: Connection, tenants: Sequence[str]) -> list[Any]:
+    """Holds of tenants in force."""
     c = legal_holds.c
-    query = select(legal_holds).where(c.released_at_ms.is_(None))
-    if tenants is not None:
-        query = query.where(c.tenant.in_(tenants))
+    query = select(legal_holds).where(c.released_at_ms.is_(None), c.tenant.in_(tenants))
     return list(connection.execute(query))
 
 
 def is_call_held(
-    connection: Connection,
-    tenants: Sequence[str] | None,
-    tenant: ColumnElement[str],
-    started_ms: ColumnElement[int],
-    call_id: ColumnElement[str],
+    tenant: ColumnElement[str], started_ms: ColumnElement[int], call_id: ColumnElement[str]
 ) -> ColumnElement[bool]:
     """Whether a row that stands for a call in another table is held.
 
-    A hold of one end user reaches every call that is not known to be another's.
-
-    Args:
-        tenants: whose rows are asked for; None: all.
+    A hold of one end user reaches every call that is not known to be another's. The holds are read
+    by the statement itself: all tenants' together are more than one statement can spell out.
     """
-    c, held = call_contents.c, []
-    for one in live(connection, tenants):
-        of_it = [tenant == one.tenant, started_ms >= one.from_ms, started_ms < one.until_ms]
-        if subjects := subjects_of(one.subjects):
-            others = select(c.call_id).where(c.call_id == call_id, c.subject.not_in(subjects))
-            of_it.append(~others.exists())
-        held.append(and_(*of_it))
-    return or_(*held) if held else not_(true())
+    h, c = legal_holds.c, call_contents.c
+    quoted = '"' + c.subject + '"'  # `subjects` is JSON
+    others = select(c.call_id).where(
+        c.call_id == call_id, func.replace(h.subjects, quoted, "") == h.subjects
+    )
+    return (
+        select(h.id)
+        .where(
+            h.tenant == tenant,
+            h.released_at_ms.is_(None),
+            h.from_ms <= started_ms,
+            h.until_ms > started_ms,
+            or_(h.subjects == "[]", ~others.correlate_except(call_contents).exists()),
+        )
+        .correlate_except(legal_holds)
+        .exists()
+    )
