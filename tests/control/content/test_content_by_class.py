@@ -130,3 +130,10 @@ def test_the_texts_of_a_case_need_the_right_too(house: Platform) -> None:
     assert reader(house)("POST", path).status_code == 403
     opened = reader(house, "data:important")("POST", path)
     assert opened.status_code == 200 and opened.json()["data"][0]["text"] == "words"
+
+
+def test_a_case_whose_call_is_on_no_record_may_be_of_any_class(house: Platform) -> None:
+    case = moderation_cases.enter(house, "acme", [KeptText("input", "words", ())])
+    path = f"/moderation-cases/{case}/open"
+    assert reader(house, "data:important")("POST", path).status_code == 403, "it may be L4"
+    assert reader(house, "data:important", "data:core")("POST", path).status_code == 200

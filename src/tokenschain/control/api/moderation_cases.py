@@ -201,7 +201,8 @@ def open_case(asked: Opening, case_id: str) -> Items[CaseText]:
     """Read the texts of a case; that it was opened stands in the audit log."""
     case = _case(asked, case_id)
     tenant = case["tenant"]
-    need_cleared(asked, tenant, call_filters.data_class_of(asked.db, tenant, case["event_id"]))
+    call = case["appeal_of"] or case["event_id"]
+    need_cleared(asked, tenant, call_filters.data_class_of(asked.db, tenant, call))
     texts = review_queue.texts_of(asked.db, asked.context.sealer, case_id)
     asked.note(tenant, case_id, {"opened": len(texts)})
     return Items[CaseText](data=[CaseText(

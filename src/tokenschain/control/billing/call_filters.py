@@ -53,8 +53,10 @@ def _contains(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
     return func.replace(text, part, "") != text
 
 
-def data_class_of(connection: Connection, tenant: str, event_id: str) -> str:
-    """The data classes of a call, as its record has them; empty where the ledger has none."""
+def data_class_of(connection: Connection, tenant: str, event_id: str) -> str | None:
+    """The data classes of a call, as its record has them; None: the ledger has no record of it,
+    not yet or not any more."""
     c = ledger.c
     query = select(c.data_class).where(c.tenant == tenant, c.event_id == event_id)
-    return str(connection.execute(query).scalar() or "")
+    found = connection.execute(query).scalar()
+    return None if found is None else str(found)
