@@ -17,6 +17,7 @@ from tokenschain.control.identity.approvals import (
     KEPT_S,
     ApprovalRequired,
     Wanted,
+    keep,
     sweep,
     use,
 )
@@ -232,6 +233,11 @@ def test_acts_on_keys_of_the_machine_take_a_second_person(
         machine.need_second_person(settings, "another act")
     noted = house.rows("select target from audit_events where action = 'keys:operate'")
     assert noted == [("seal all anew",)]
+    signed = Wanted("keys", "*", "reseal", "signed", Author(first.id))
+    keep(house.engine, ApprovalRequired("apr_signed", signed, known=False), 60)
+    own = house.operator("POST", "/approvals/apr_signed/approve", {})
+    assert code_of(own) == (409, "conflict"), "a person who signed it has the machine, too"
+    assert second("POST", "/approvals/apr_signed/approve", {}).is_success
     alone = msgspec.structs.replace(
         settings, control=msgspec.structs.replace(settings.control, second_person_for=())
     )

@@ -91,7 +91,9 @@ def _decided(asked: RequestContext, approval_id: str, reason: str, *, approves: 
     asked.need_step_up()
     one_person = {asked.actor.id}
     if one_person & _OF_THE_MACHINE:
-        one_person = _OF_THE_MACHINE
+        one_person = set(_OF_THE_MACHINE)
+        if found["operation"] == "keys":  # whoever asked has the machine, too
+            one_person.add(found["requested_by"])
     approvals.decide(
         asked.db, approval_id, asked.actor.id, one_person, now_s, approve=approves, reason=reason
     )
