@@ -79,6 +79,10 @@ def test_a_draw_is_asked_judged_reviewed_and_signed(
     assert run("compliance", "verify", f"d/{REPORT}").code == 0
     marked = stack.admin("GET", "/api/v1/calls?tag=evaluation%3Dd&limit=200").json()["data"]
     assert len(marked) == 12, "each call is marked as part of the evaluation"
+    at_s, calls = int(marked[0]["started_ms"]) // 1_000, [one["event_id"] for one in marked]
+    assert on_record(stack, "sim-chat", at_s, calls) == 12
+    assert on_record(stack, "other-chat", at_s, calls) == 0, "they asked for another model"
+    assert on_record(stack, "sim-chat", at_s + 3_600, calls) == 0, "they were before it"
 
     rows = list(csv.DictReader(Path("d", REVIEW).read_text("utf-8-sig").splitlines()))
     rows[0] |= {"verdict": "不合格", "by": "ada"}
@@ -135,6 +139,19 @@ def test_what_a_statement_says_of_shares_is_computed_by_the_platform(stack: Stac
     assert made.status_code == 200 and made.headers["content-type"] == "application/x-tar"
     events = stack.admin("GET", "/api/v1/audit?action=compliance:evaluation").json()["data"]
     assert events[0]["detail"]["on_record"] == 0 and events[0]["detail"]["passes"] is False
+
+
+def on_record(stack: Stack, model: str, began_at_s: int, calls: list[str]) -> int:
+    """How many calls the platform says a draw has on record."""
+    digest = "0" * 64
+    items = [{"id": one, "kind": "content", "request_id": one, "verdicts": {}} for one in calls]
+    body = {"model": model, "seed": 1, "began_at_s": began_at_s, "answers_digest": digest,
+            "banks": [{"name": "b", "digest": digest, "size": 1}], "items": items}  # fmt: skip
+    made = stack.admin("POST", "/api/v1/compliance/evaluations", json=body)
+    assert made.status_code == 200, made.text
+    found: int = stack.admin("GET", "/api/v1/audit?action=compliance:evaluation").json()[
+        "data"][0]["detail"]["on_record"]  # fmt: skip
+    return found
 
 
 def done_rows(out: str) -> list[dict[str, str]]:

@@ -35,6 +35,8 @@ _KIND = "tokenschain evaluation draw v1"
 _LOOKED_UP = 500
 """Calls in one query."""
 _GROUPS_MAX = 100
+_CLOCKS_APART_S = 300
+"""By how much the clock of who ran a draw may be ahead of a gateway's."""
 
 
 class QuestionBank(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     bank_sizes: Mapping[QuestionKind, int]
     """That the standard asks of banks."""
     on_record: int
-    """Calls of the draw in the platform's ledger, of `asked`."""
+    """Calls in the platform's ledger that asked for the model since the draw began, of `asked`."""
     asked: int
     served: list[CallsOnRecord]
     items: list[JudgedItem]
@@ -102,7 +104,7 @@ def make(
     Args:
         calls: request ids of its items, in their order.
     """
-    found, served = _looked_up(db, calls), dict[tuple[str, str, str, str], int]()
+    found, served = _looked_up(db, statement, calls), dict[tuple[str, str, str, str], int]()
     for row in found.values():
         served[row] = served.get(row, 0) + 1
     said = shares(items)
@@ -125,15 +127,19 @@ def bundle(report: EvaluationReport, secret: NoteSecret) -> Bundle:
     )
 
 
-def _looked_up(db: Connection, calls: Sequence[str]) -> dict[str, tuple[str, str, str, str]]:
-    """How each call was served that is in the ledger."""
+def _looked_up(
+    db: Connection, statement: DrawStatement, calls: Sequence[str]
+) -> dict[str, tuple[str, str, str, str]]:
+    """How each call was served that is in the ledger, and that may be of the draw."""
     c = ledger.c
+    from_ms = (statement.began_at_s - _CLOCKS_APART_S) * 1_000
+    of_draw = (c.model_asked == statement.model, c.started_ms >= from_ms)
     found: dict[str, tuple[str, str, str, str]] = {}
     for start in range(0, len(calls), _LOOKED_UP):
         some = calls[start : start + _LOOKED_UP]
         query = select(c.event_id, c.model_served, c.upstream, c.filing, c.outcome)
         for event_id, model, upstream, filing, outcome in db.execute(
-            query.where(c.event_id.in_(some))
+            query.where(c.event_id.in_(some), *of_draw)
         ):
             found[event_id] = (model, upstream, filing, outcome)
     return found
