@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.security.platform import Platform, platform
+from tokenschain.control.api import moderation_policies
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,20 @@ def test_a_tenant_sees_that_the_platform_says_so_but_not_by_which_policy(house: 
     theirs = beta("GET", "/moderation/effective?project=p1")
     assert theirs.status_code == 200 and "bank" not in theirs.text
     assert house.person("alpha", "reviewer")("GET", "/moderation/effective").status_code == 403
+
+
+def test_more_policies_and_categories_than_an_answer_holds_are_refused(
+    house: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/moderation/effective?tenant=beta"
+    named = {"values/terrorism": {"high": "block"}, "values/other": {"high": "block"}}
+    spec = {"state": "active", "category_actions": named}
+    for name in ("one", "two"):
+        made = house.operator("PUT", f"/moderation-policies/{name}?tenant=beta", {"spec": spec})
+        assert made.status_code == 200, made.text
+    monkeypatch.setattr(moderation_policies, "SHOWN_MAX", 6)  # the platform's is a third policy
+    assert house.operator("GET", path).status_code == 200
+    monkeypatch.setattr(moderation_policies, "SHOWN_MAX", 5)
+    refused = house.operator("GET", path)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
+    assert "3 policies that name 2 categories" in refused.text

@@ -13,6 +13,7 @@ from tokenschain.control.configuration import store
 from tokenschain.control.configuration.resources import Kind
 from tokenschain.control.configuration.tenant_rules import published_policy
 from tokenschain.control.identity.ownership import Extent
+from tokenschain.core.errors import ApiError
 from tokenschain.core.snapshot import own_id
 from tokenschain.core.snapshot.effective_policy import together
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy, policies_for
@@ -22,6 +23,8 @@ router = APIRouter(prefix="/api/v1", route_class=AdminRoute, tags=["moderation"]
 _READ = "configuration:read"
 Reading = Annotated[RequestContext, Depends(Permission(_READ, Extent.TENANT))]
 _STATES = ("active", "share", "shadow")
+SHOWN_MAX = 100_000
+"""Policies times categories that they name: each value may name each policy."""
 
 
 class PolicySource(AnswerBody):
@@ -77,6 +80,13 @@ def effective_policies(
         for name, policy in policies_for(every, whose or "", project)
         if policy.state in counted
     ]
+    categories = frozenset[str]().union(*(policy.category_actions for _, policy in found))
+    if len(found) * len(categories) > SHOWN_MAX:
+        raise ApiError(
+            "conflict",
+            f"{len(found)} policies that name {len(categories)} categories are too much to show "
+            "at once.",
+        )
     sees_platform = asked.may(_READ, PLATFORM)
     sources = {name: _source(name, policy, sees_platform) for name, policy in found}
     return EffectivePolicies(
