@@ -76,6 +76,18 @@ def test_a_policy_is_made_changed_and_keeps_what_the_form_does_not_have(house: H
     assert not {"classifier", "category_actions", "keep_texts"} & spec.keys()
 
 
+def test_a_policy_that_names_many_categories_keeps_them_all(house: House) -> None:
+    letters = "abcdefghijk"
+    named = {f"values/{a}{b}": {"high": "review"} for a in letters for b in letters}
+    path = "/moderation-policies/many?tenant=alpha"
+    given = {"spec": {"category_actions": named}}
+    assert house.platform.operator("PUT", path, given).status_code == 200
+    browser = house.browser("alpha", "owner")
+    form = _fields(browser.get(f"{PAGE}?name=many&of=alpha").text) | {"stream": "full"}
+    assert _apply(browser, form).status_code == 303
+    assert _spec(house, "many") == {"category_actions": named, "stream": "full"}
+
+
 def test_what_was_not_previewed_is_not_applied_and_a_later_change_not_overwritten(
     house: House,
 ) -> None:

@@ -56,7 +56,7 @@ DATA_KINDS = tuple(DataKind)
 DATA_ACTIONS = tuple(DataAction)
 ANSWER_ACTIONS = ("allow", "mask", "block")
 BLANK_ROWS = 2
-_ROW = re.compile(r"category-(\d{1,2})")
+_ROW = re.compile(r"category-(\d{1,4})")
 MANAGED = frozenset(
     {*CHOICES, *TEXTS, *TICKS, "share", "directions", "engines", "packs", "actions",
      "category_actions", "personal_data", "personal_data_in_answers", "data_classes", "classifier",
