@@ -137,3 +137,21 @@ def test_a_case_whose_call_is_on_no_record_may_be_of_any_class(house: Platform) 
     path = f"/moderation-cases/{case}/open"
     assert reader(house, "data:important")("POST", path).status_code == 403, "it may be L4"
     assert reader(house, "data:important", "data:core")("POST", path).status_code == 200
+
+
+def test_who_shortens_how_long_a_class_is_kept_may_erase(house: Platform) -> None:
+    path, days = "/data-classes/L5?tenant=acme", "retention_days_min"
+    admin, owner = house.person("acme", "admin"), house.person("acme", "owner")
+    assert admin("PUT", path, {"spec": {days: 30}}).status_code == 200
+    assert admin("PUT", path, {"spec": {days: 40, "cache": "none"}}).status_code == 200
+    documents = [{"kind": "data-class", "tenant": "acme", "name": "L5", "spec": {}}]
+    for method, to, body in (
+        ("PUT", path, {"spec": {days: 39}}),
+        ("PATCH", path, {"spec": {days: None}}),
+        ("DELETE", path, None),
+        ("POST", "/configuration/apply", {"documents": documents}),
+    ):
+        refused = admin(method, to, body)
+        assert refused.status_code == 403, (method, refused.text)
+        assert "content:erase" in refused.json()["error"]["message"]
+    assert owner("DELETE", path).status_code == 200

@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from tokenschain.control.api import configuration_answers as answers
 from tokenschain.control.api.approvals import need_approval, need_signature
 from tokenschain.control.api.bodies import Example, Items, ListAnswer, RequestBody
+from tokenschain.control.api.clearance import keeps_shorter
 from tokenschain.control.api.configuration_answers import (
     READ,
     Applied,
@@ -503,7 +504,14 @@ def _need_second_person(asked: RequestContext, wanted: Sequence[Change]) -> None
         operation: [one for one in wanted if one.key.kind is kind and not one.key.tenant]
         for kind, operation in _SECOND_PERSON.items()
     }
-    need_signature(asked, *(operation for operation, own in found.items() if own))
+    erasing = [one for one in wanted if keeps_shorter(asked.db, one)]
+    operations = [operation for operation, own in found.items() if own]
+    if erasing:
+        operations.append("content:erase")
+    need_signature(asked, *operations)
+    for one in erasing:
+        asked.need_also("content:erase", one.key.tenant or PLATFORM)
+        need_approval(asked, "content:erase", one.key.tenant or PLATFORM, one.key.name, one.values)
     for operation, own in found.items():
         if own:
             names = ", ".join(one.key.name for one in own)
