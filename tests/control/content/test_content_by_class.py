@@ -14,6 +14,7 @@ from tests import kept_content, moderation_cases
 from tests.security.platform import Caller, Platform, platform
 from tokenschain.control.configuration import store
 from tokenschain.control.content.retention import RetentionJob
+from tokenschain.core.call_record import CHARACTERS_MAX
 from tokenschain.core.moderation.case_record import KeptText
 from tokenschain.infra.database import engine as db
 from tokenschain.infra.database.tables import ledger
@@ -137,6 +138,14 @@ def test_a_case_whose_call_is_on_no_record_may_be_of_any_class(house: Platform) 
     path = f"/moderation-cases/{case}/open"
     assert reader(house, "data:important")("POST", path).status_code == 403, "it may be L4"
     assert reader(house, "data:important", "data:core")("POST", path).status_code == 200
+
+
+def test_classes_that_a_record_cannot_hold_may_be_any(house: Platform) -> None:
+    cut = "+".join(f"own-{n:028}" for n in range(9))[: CHARACTERS_MAX["data_class"]]
+    call = keep(house, "acme", "cut-classes", cut, -1)
+    path, why = f"/audit-log/content/{call}/open", {"reason": "r"}
+    assert reader(house, "data:important")("POST", path, why).status_code == 403
+    assert reader(house, "data:important", "data:core")("POST", path, why).status_code == 200
 
 
 def test_who_shortens_how_long_a_class_is_kept_may_erase(house: Platform) -> None:

@@ -10,6 +10,7 @@ from tokenschain.control.api.context import RequestContext
 from tokenschain.control.configuration import store
 from tokenschain.control.configuration.changes import Change
 from tokenschain.control.configuration.resources import Kind
+from tokenschain.core.call_record import CHARACTERS_MAX
 from tokenschain.core.snapshot import data_classes
 from tokenschain.core.snapshot.data_classes import DataClassRule
 
@@ -26,7 +27,7 @@ def need_cleared(asked: RequestContext, tenant: str, classes: str | None) -> Non
     if classes == "":
         return
     rules = store.data_classes(asked.db, (tenant,))
-    if classes is None:
+    if classes is None or len(classes) >= CHARACTERS_MAX["data_class"]:  # some may be cut off
         names = tuple({name.rpartition("/")[2] for name in rules})
     else:
         names = data_classes.names_in(classes)
