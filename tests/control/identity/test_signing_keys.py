@@ -18,6 +18,7 @@ from tests.security.platform import Caller, Platform, platform
 from tokenschain.cli import audit_verify, signing
 from tokenschain.control.audit import admin_log, bundle
 from tokenschain.control.audit.admin_log import Author
+from tokenschain.control.identity import users
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.security import pack_signatures, secret_files
 from tokenschain.infra.security.note_keys import NoteSecret
@@ -132,6 +133,7 @@ def test_a_signature_that_does_not_hold_does_nothing(
         "no signature": (body, "x"),
         "no base64": (body, good.rpartition(" ")[0] + " ???"),
         "no number": (body, good.replace(good.split()[1], "soon")),
+        "no such time": (body, f"k {'9' * 320} {'00' * 16} AA=="),
         "no salt": (body, good.replace(good.split()[2], "00")),
     }
     before = house.rows("select id from content_erasures")
@@ -222,6 +224,18 @@ def test_who_signs_keeps_what_proves_the_body_later(
     monkeypatch.setenv(signing.SIGNED_ACTS_VARIABLE, str(tmp_path / "none" / "signed.jsonl"))
     with pytest.raises(OSError):
         signing.signature("DELETE", "/api/v1/other", b"")
+
+
+def test_the_key_of_who_is_shut_out_signs_nothing(
+    house: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = Signer(house, "international", tmp_path)
+    monkeypatch.setenv(signing.SIGN_WITH_VARIABLE, str(signer.file))
+    given = signing.signature("RUN", "crypto reseal", b"")
+    with house.engine.begin() as db:
+        users.disable(db, signer.who.id)
+    with pytest.raises(ApiError, match="does not hold"):
+        machine.need_second_person(house.app.state.context.settings, "crypto reseal", given)
 
 
 def test_the_verifier_of_the_log_counts_signed_acts_and_finds_a_forged_one(

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from tokenschain.core.errors import ApiError
 from tokenschain.infra.database.compliance_tables import signing_keys
+from tokenschain.infra.database.tables import users
 from tokenschain.infra.security import pack_signatures
 from tokenschain.infra.security.signed_act import SALT_BYTES, SignedAct, body_digest, key_id_of
 
@@ -25,7 +26,7 @@ SIGN_IT = (
 )
 KEYS_MAX = 5
 """In force, of one person."""
-APART_MAX_S = 300.0
+APART_MAX_S = 300
 """How old a signature may be, and how far ahead a signer's clock."""
 HEADER_CHARACTERS_MAX = 400
 _SHOWN = ("id", "name", "public_key", "created_at_s", "used_at_ms")
@@ -104,13 +105,14 @@ def evidence(
         raise _wrong("it is none") from None
     if len(salt) != SALT_BYTES:
         raise _wrong("it is none")
-    if abs(time.time() - at_ms / 1e3) > APART_MAX_S:
+    if abs(int(time.time() * 1e3) - at_ms) > APART_MAX_S * 1_000:
         raise _wrong("it is of another time; are the clocks right?")
-    row = connection.execute(
-        select(signing_keys).where(
-            signing_keys.c.id == key_id, signing_keys.c.revoked_at_s.is_(None)
-        )
-    ).first()
+    c, u = signing_keys.c, users.c
+    shut_out = select(u.id).where(u.id == c.user_id, u.disabled_at_s.is_not(None))
+    in_force = select(signing_keys).where(
+        c.id == key_id, c.revoked_at_s.is_(None), ~shut_out.exists()
+    )
+    row = connection.execute(in_force).first()
     act = SignedAct(method, target, at_ms, body_digest(salt, body))
     if row is None or not pack_signatures.holds(row.public_key, act.text(), raw):
         raise _wrong("no key in force has signed this request")
