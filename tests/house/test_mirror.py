@@ -216,7 +216,6 @@ ELSEWHERE: dict[str, str] = {
     "control/api/clearance.py": "control/content/test_content_by_class.py",
     "infra/migrations/versions/0048_content_by_class.py": "infra/test_migrations.py",
     "infra/migrations/versions/0049_resource_kinds.py": "infra/test_migrations.py",
-    "core/compliance/processors.py": "control/compliance/test_evidence.py",
     "control/compliance/evidence/recipients.py": "control/compliance/test_evidence.py",
     "cli/processors.py": "flows/test_transfers.py",
     "infra/database/held_calls.py": "control/content/test_legal_holds.py",

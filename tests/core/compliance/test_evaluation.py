@@ -48,6 +48,11 @@ def test_a_line_that_is_no_question_is_named(line: str, why: str) -> None:
         read_bank(f'{{"id": "b", "kind": "content", "text": "x"}}\n{line}\n', "bank")
 
 
+def test_a_question_may_have_any_line_separator_but_that_of_the_file() -> None:
+    line = '{"id": "a", "kind": "content", "text": "x\u2028y\x85z"}'
+    assert [one.text for one in read_bank(f"{line}\r\n\n", "bank")] == ["x\u2028y\x85z"]
+
+
 def test_an_id_in_two_banks_is_refused() -> None:
     with pytest.raises(BankError, match="'c-0' is in two banks"):
         together([BANK, [Question("c-0", "refuse", "y")]])

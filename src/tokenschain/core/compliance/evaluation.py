@@ -116,7 +116,7 @@ def read_bank(text: str, name: str) -> list[Question]:
         BankError: a line is none, or has an id or a risk that cannot be.
     """
     found, seen = [], set()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # a question may have U+2028 in it
         if not line.strip():
             continue
         try:

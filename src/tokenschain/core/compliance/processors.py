@@ -62,9 +62,9 @@ def missing(
 
 
 def unreviewed(register: Mapping[str, Processor], today: datetime.date) -> list[str]:
-    """Entries that nobody reviewed within `REVIEW_DAYS_MAX`."""
-    least = (today - datetime.timedelta(days=REVIEW_DAYS_MAX)).isoformat()
-    return sorted(name for name, one in register.items() if one.reviewed_on < least)
+    """Entries that nobody reviewed within `REVIEW_DAYS_MAX`; a day to come is no review."""
+    least, most = (today - datetime.timedelta(days=REVIEW_DAYS_MAX)).isoformat(), today.isoformat()
+    return sorted(name for name, one in register.items() if not least <= one.reviewed_on <= most)
 
 
 def without_contract(register: Mapping[str, Processor]) -> list[str]:

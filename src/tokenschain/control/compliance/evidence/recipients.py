@@ -10,6 +10,7 @@ from tokenschain.control.compliance.evidence.finding import (
     gaps_if,
     named,
 )
+from tokenschain.core import presentation
 from tokenschain.core.compliance import processors
 
 
@@ -31,7 +32,7 @@ def processors_registered(facts: PlatformFacts) -> QueryResult:
     }
     register = facts.processors
     missing = processors.missing(register.values(), others, engines)
-    today = datetime.datetime.fromtimestamp(facts.now_s, datetime.UTC).date()
+    today = datetime.date.fromisoformat(presentation.date(facts.now_s))
     old = processors.unreviewed(register, today)
     without = processors.without_contract(register)
     return QueryResult(
