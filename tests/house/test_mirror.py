@@ -77,6 +77,7 @@ ELSEWHERE: dict[str, str] = {
     "cli/doctor/machine_checks.py": "cli/test_doctor.py",
     "cli/doctor/platform_checks.py": "cli/test_doctor.py",
     "control/api/configuration_answers.py": "control/api/test_configuration.py",
+    "control/api/configuration_bodies.py": "control/api/test_configuration.py",
     "infra/security/data_keys.py": "providers/test_key_management.py",
     "control/api/diagnostics.py": "cli/test_doctor.py",
     "core/gateway_status.py": "cli/test_doctor.py",

@@ -31,6 +31,7 @@ from tokenschain.control.api.configuration_answers import (
     RevisionDetail,
     RevisionSummary,
 )
+from tokenschain.control.api.configuration_bodies import BODIES, NewSpec
 from tokenschain.control.api.context import (
     AdminRoute,
     IfMatch,
@@ -103,109 +104,6 @@ DryRun = Annotated[bool, Query()]
 """Whether only to say what would become of it."""
 ResourceName = Annotated[str, Path(max_length=200)]
 Reason = Annotated[str, Query(max_length=history.REASON_CHARACTERS_MAX)]
-
-
-# --- bodies ------------------------------------------------------------------------------
-
-
-class NewSpec(RequestBody):
-    """What a resource is to be."""
-
-    spec: dict[str, JsonValue]
-    reason: Annotated[str, Field(max_length=history.REASON_CHARACTERS_MAX)] = ""
-
-
-class UpstreamBody(NewSpec):
-    """What an upstream is to be."""
-
-    example: ClassVar[Example] = {"spec": {"provider": "alibaba", "credential": "stored:bailian-1"}}
-
-
-class CredentialBody(NewSpec):
-    """What a credential is to be."""
-
-    example: ClassVar[Example] = {"spec": {"value": "the-vendors-key"}}
-
-
-class ModelBody(NewSpec):
-    """What a model is to be."""
-
-    example: ClassVar[Example] = {"spec": {"offers": [{"upstream": "zhipu", "model": "glm-4.6"}]}}
-
-
-class VirtualModelBody(NewSpec):
-    """What a virtual model is to be."""
-
-    example: ClassVar[Example] = {"spec": {"entries": [{"model": "qwen3-max"}]}}
-
-
-class RoutingBody(NewSpec):
-    """What routing rules are to be."""
-
-    example: ClassVar[Example] = {"spec": {"policy": "cost-first"}}
-
-
-class CacheRulesBody(NewSpec):
-    """What cache rules are to be."""
-
-    example: ClassVar[Example] = {"spec": {"mode": "exact"}}
-
-
-class ModerationPolicyBody(NewSpec):
-    """What a moderation policy is to be."""
-
-    example: ClassVar[Example] = {"spec": {"state": "shadow", "personal_data": {"mobile": "mask"}}}
-
-
-class FilingBody(NewSpec):
-    """What a filing is to be."""
-
-    example: ClassVar[Example] = {
-        "spec": {"number": "Example-001", "models": ["qwen3-max"], "source": "https://a.example"}
-    }
-
-
-class DataClassBody(NewSpec):
-    """What a data class is to be."""
-
-    example: ClassVar[Example] = {"spec": {"sovereignty": "domestic-only", "cache": "exact"}}
-
-
-class ProcessorBody(NewSpec):
-    """What the register says of a processor."""
-
-    example: ClassVar[Example] = {
-        "spec": {"vendor": "Example Cloud", "purpose": "answers", "upstreams": ["bailian"],
-                 "contract": "C-2026-7", "reviewed_on": "2026-11-01"},
-    }  # fmt: skip
-
-
-class LabelRulesBody(NewSpec):
-    """What label rules are to be."""
-
-    example: ClassVar[Example] = {"spec": {"explicit": "end", "implicit": "on"}}
-
-
-class ReceiptRulesBody(NewSpec):
-    """What receipt rules are to be."""
-
-    example: ClassVar[Example] = {"spec": {"send": "always"}}
-
-
-_BODIES: dict[Kind, type[NewSpec]] = {
-    Kind.UPSTREAM: UpstreamBody,
-    Kind.CREDENTIAL: CredentialBody,
-    Kind.MODEL: ModelBody,
-    Kind.VIRTUAL_MODEL: VirtualModelBody,
-    Kind.ROUTING: RoutingBody,
-    Kind.CACHE_RULES: CacheRulesBody,
-    Kind.MODERATION_POLICY: ModerationPolicyBody,
-    Kind.FILING: FilingBody,
-    Kind.DATA_CLASS: DataClassBody,
-    Kind.PROCESSOR: ProcessorBody,
-    Kind.LABEL_RULES: LabelRulesBody,
-    Kind.RECEIPT_RULES: ReceiptRulesBody,
-}
 
 
 class GivenDocument(RequestBody):
@@ -363,7 +261,7 @@ def _add_writing(kind: Kind, guards: _Guards) -> None:
         return _changed(asked, response, key, None, reason, dry_run=dry_run)
 
     for function in (put, patch):
-        function.__annotations__["wanted"] = _BODIES[kind]
+        function.__annotations__["wanted"] = BODIES[kind]
     one, _ = _WORDS[kind]
     set_it = f"Set {one}, anew or changed; in force at all gateways within a second."
     _add(kind, "PUT", "put", put, set_it)
