@@ -33,7 +33,9 @@ class CredentialBody(NewSpec):
 class ModelBody(NewSpec):
     """What a model is to be."""
 
-    example: ClassVar[Example] = {"spec": {"offers": [{"upstream": "zhipu", "model": "glm-4.6"}]}}
+    example: ClassVar[Example] = {
+        "spec": {"offers": [{"upstream": "bailian", "model": "qwen3-max"}]}
+    }
 
 
 class VirtualModelBody(NewSpec):
