@@ -192,7 +192,7 @@ IN_KEY = {"tenant", "project", "environment", "data_class", "key_id"}
 NOT_IN_KEY = {
     "models", "apis", "networks", "expires_at_s", "revoked", "suspended",  # refused before
     "account",  # by its project
-    "disconnect", "priority", "routing_details",  # no part of an answer
+    "disconnect", "priority", "receipts", "routing_details",  # no part of an answer
     "tags",  # by where a virtual model leads
 }  # fmt: skip
 
