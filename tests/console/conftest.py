@@ -11,6 +11,7 @@ import pytest
 from tests.console.visitors import House, ScriptedGateway, unseen
 from tests.records import record
 from tests.security.platform import platform
+from tokenschain.console import app
 from tokenschain.console.app import Console, ConsoleSettings
 from tokenschain.console.playground import Playground
 from tokenschain.console.rendering import CloudProvider
@@ -38,6 +39,14 @@ SOLD = {
     "sold": (DatedPrice(0, _price(5_000_000, "general")),),
     "alpha/sold": (DatedPrice(0, _price(4_250_000, "alpha's")),),
 }
+
+
+@pytest.fixture(scope="package", autouse=True)
+def patient_pages() -> Iterator[None]:
+    """Pages of a slow machine wait for what comes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "READ_MAX_S", 60.0)
+        yield
 
 
 @pytest.fixture(scope="module")
