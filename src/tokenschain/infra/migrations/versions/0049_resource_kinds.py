@@ -10,9 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # SQLite keeps no lengths.
-    if op.get_bind().dialect.name == "postgresql":
-        op.alter_column("resources", "kind", type_=sa.String(32))
+    with op.batch_alter_table("resources") as table:
+        table.alter_column("kind", existing_type=sa.String(16), type_=sa.String(32))
 
 
 def downgrade() -> None:
