@@ -61,6 +61,13 @@ class DataAction(StrEnum):
     BLOCK = "block"
 
 
+STRICTER: tuple[DataAction, ...] = (
+    DataAction.ALLOW, DataAction.REVERSIBLE, DataAction.TOKEN, DataAction.HASH, DataAction.MASK,
+    DataAction.BLOCK,
+)  # fmt: skip
+"""The strictest last: of several policies, it holds."""
+
+
 class PersonalData(NamedTuple):
     """One value at a place in a text."""
 

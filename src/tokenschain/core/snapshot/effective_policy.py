@@ -7,21 +7,23 @@ says which value that is, and whose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
 
-from tokenschain.core.moderation.personal_data import DataAction, DataKind
+from tokenschain.core.moderation.personal_data import STRICTER, DataAction, DataKind
 from tokenschain.core.moderation.verdict import Level
 from tokenschain.core.snapshot.moderation_policy import (
     FAILS_CLOSED,
     MESSAGE,
     MESSAGE_EN,
     MESSAGE_ZH,
+    STREAM_MODES,
     LevelActions,
     ModerationPolicy,
+    strictest,
 )
 
 _STRICT = LevelActions("block", "block", "review")
@@ -158,9 +160,6 @@ def _parts(value: object) -> dict[str, object]:
 
 # --- several policies --------------------------------------------------------------------------
 
-_ACTIONS = ("pass", "review", "mask", "replace", "block")
-_DATA = ("allow", "reversible", "token", "hash", "mask", "block")
-_STREAMS = ("holdback", "sentence", "full")
 NamedPolicies = Sequence[tuple[str, ModerationPolicy]]
 
 
@@ -177,15 +176,14 @@ def together(policies: NamedPolicies) -> list[EffectiveValue]:
         *_level_actions(policies),
         *_by_kind(policies, "personal_data", "input"),
         *_by_kind(policies, "personal_data_in_answers", "output"),
-        _one(policies, "require_filed", any, given=lambda p: p.require_filed),
-        _one(policies, "media", lambda each: "block" if any(each) else "pass",
-             given=lambda p: p.media == "block" and "input" in p.directions),
-        _one(policies, "keep_texts", any, given=lambda p: p.keep_texts),
-        _one(policies, "second_review", any, given=lambda p: p.second_review),
+        _any(policies, "require_filed", lambda p: p.require_filed),
+        _media(policies),
+        _any(policies, "keep_texts", lambda p: p.keep_texts),
+        _any(policies, "second_review", lambda p: p.second_review),
     ]  # fmt: skip
     output = _screening(policies, "output")
     if output:
-        found.append(_extreme(output, "stream", lambda p: _STREAMS.index(p.stream)))
+        found.append(_extreme(output, "stream", lambda p: STREAM_MODES.index(p.stream)))
     asking = [(name, policy) for name, policy in policies if policy.engines]
     if asking:
         engines = tuple(dict.fromkeys(engine for _, p in asking for engine in p.engines))
@@ -216,32 +214,24 @@ def _level_actions(policies: NamedPolicies) -> Iterator[EffectiveValue]:
     """What becomes of findings: of any category, and of those that a policy names."""
     named = sorted({category for _, policy in policies for category in policy.category_actions})
     for category in ("", *named):
-        for level in ("high", "medium", "low"):
-            chosen: dict[str, str] = {}
-            for name, policy in policies:
-                actions = _actions_on(policy, category)
-                chosen[name] = getattr(actions, level)
-            worst = max(chosen.values(), key=_ACTIONS.index)
-            whose = tuple(name for name, action in chosen.items() if action == worst)
+        for level in (Level.HIGH, Level.MEDIUM, Level.LOW):
+            chosen = {name: policy.action_on(category, level) for name, policy in policies}
+            worst = strictest(chosen.values())
+            whose = tuple(name for name, action in chosen.items() if action is worst)
             place = f"category_actions.{category}" if category else "actions"
-            yield EffectiveValue(f"{place}.{level}", worst, policies=whose)
-
-
-def _actions_on(policy: ModerationPolicy, category: str) -> LevelActions:
-    given = policy.category_actions
-    group = category.partition("/")[0] + "/*"
-    return given.get(category) or given.get(group) or policy.actions
+            field = f"{place}.{level.name.lower()}"
+            yield EffectiveValue(field, worst.name.lower(), policies=whose)
 
 
 def _by_kind(policies: NamedPolicies, field: str, direction: str) -> Iterator[EffectiveValue]:
-    kinds: dict[str, dict[str, str]] = {}
+    kinds: dict[str, dict[str, DataAction]] = {}
     for name, policy in _screening(policies, direction):
         for kind, action in getattr(policy, field).items():
-            kinds.setdefault(str(kind), {})[name] = str(action)
+            kinds.setdefault(kind, {})[name] = DataAction(action)
     for kind, chosen in sorted(kinds.items()):
-        worst = max(chosen.values(), key=_DATA.index)
+        worst = max(chosen.values(), key=STRICTER.index)
         whose = tuple(name for name, action in chosen.items() if action == worst)
-        yield EffectiveValue(f"{field}.{kind}", worst, policies=whose)
+        yield EffectiveValue(f"{field}.{kind}", worst.value, policies=whose)
 
 
 def _classifier(policies: NamedPolicies) -> Iterator[EffectiveValue]:
@@ -253,14 +243,17 @@ def _classifier(policies: NamedPolicies) -> Iterator[EffectiveValue]:
         yield EffectiveValue(f"classifier.{name}", lowest, policies=whose)
 
 
-def _one(
-    policies: NamedPolicies,
-    field: str,
-    value: Callable[[Iterable[bool]], object],
-    given: Callable[[ModerationPolicy], bool],
+def _any(
+    policies: NamedPolicies, field: str, wants: Callable[[ModerationPolicy], bool]
 ) -> EffectiveValue:
-    names = tuple(name for name, policy in policies if given(policy))
-    return EffectiveValue(field, value([bool(names)]), policies=names)
+    names = tuple(name for name, policy in policies if wants(policy))
+    return EffectiveValue(field, bool(names), policies=names)
+
+
+def _media(policies: NamedPolicies) -> EffectiveValue:
+    blocking = [(name, p) for name, p in _screening(policies, "input") if p.media == "block"]
+    names = tuple(name for name, _ in blocking)
+    return EffectiveValue("media", "block" if names else "pass", policies=names)
 
 
 def _extreme(

@@ -44,6 +44,11 @@ class LevelActions(msgspec.Struct, frozen=True):
         return Action[(self.medium if level is Level.MEDIUM else self.low).upper()]
 
 
+StreamMode = Literal["holdback", "sentence", "full"]
+STREAM_MODES: tuple[StreamMode, ...] = ("holdback", "sentence", "full")
+"""The one that holds back most last: of several policies, it holds."""
+
+
 class OffenderLimits(msgspec.Struct, frozen=True):
     """From how many blocked calls on an end user is suspended, and for how long."""
 
@@ -141,7 +146,7 @@ class ModerationPolicy(msgspec.Struct, frozen=True):
         ),
     ] = None
     stream: Annotated[
-        Literal["holdback", "sentence", "full"],
+        StreamMode,
         Meta(
             description="How a streamed answer is held back: by the characters that may begin a "
             "word (`holdback`), to the end of the sentence, or all of it."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenschain.core.moderation import personal_data
-from tokenschain.core.moderation.personal_data import DataAction, DataKind, Replacements
+from tokenschain.core.moderation.personal_data import STRICTER, DataAction, DataKind, Replacements
 from tokenschain.core.moderation.risks import PERSONAL, SECRET
 from tokenschain.core.moderation.rules import Rules
 from tokenschain.core.moderation.stream import Judge
@@ -17,15 +17,15 @@ from tokenschain.core.moderation.verdict import (
     Level,
     RiskFinding,
 )
-from tokenschain.core.snapshot.moderation_policy import ModerationPolicy, strictest
+from tokenschain.core.snapshot.moderation_policy import (
+    STREAM_MODES,
+    ModerationPolicy,
+    StreamMode,
+    strictest,
+)
 
 if TYPE_CHECKING:
     from tokenschain.core.moderation.classifier import TextClassifier
-
-_STRICTER = tuple(DataAction(name) for name in (
-    "allow", "reversible", "token", "hash", "mask", "block",
-))  # fmt: skip
-_HELD: tuple[Literal["holdback", "sentence", "full"], ...] = ("holdback", "sentence", "full")
 
 
 class NamedPolicy(NamedTuple):
@@ -73,7 +73,7 @@ class PolicySet:
         for actions in given:
             for kind, action in actions.items():
                 known = found.get(kind, DataAction.ALLOW)
-                found[kind] = max(known, action, key=_STRICTER.index)
+                found[kind] = max(known, action, key=STRICTER.index)
         return {kind: action for kind, action in found.items() if action is not DataAction.ALLOW}
 
     def screens(self, direction: Direction) -> bool:
@@ -134,10 +134,12 @@ class PolicySet:
         return lambda text: classifier.find(text, lowest)
 
     @property
-    def held(self) -> Literal["holdback", "sentence", "full"]:
+    def held(self) -> StreamMode:
         """How streams are held back."""
         policies = self._screening[Direction.OUTPUT]
-        return max((policy.stream for policy in policies), key=_HELD.index, default="holdback")
+        return max(
+            (policy.stream for policy in policies), key=STREAM_MODES.index, default="holdback"
+        )
 
     @property
     def refuses_media(self) -> bool:
