@@ -36,8 +36,11 @@ def test_policies_and_packs_are_shown_with_their_stage_and_what_is_missing(
         body = {"spec": {"state": state, "engines": [f"{tenant}-cloud"]}}
         path = f"/moderation-policies/{tenant}-policy?tenant={tenant}"
         assert house.platform.operator("PUT", path, body).status_code == 200
-    text = house.browser("alpha", "owner", language).get(HOME).text
+    browser = house.browser("alpha", "owner", language)
+    text = browser.get(HOME).text
     assert "alpha-policy" in text and "alpha-cloud" in text and "beta-" not in text
+    (changed,) = (one for one in Page(text).links() if "routing/revision?" in one)
+    assert "alpha-policy" in browser.get(changed).text, "its revision is opened"
     assert {"zh": "生效", "en": "Active"}[language] in text
     assert "seed" in text and "GB/T 45654-2025" in text
     reviewer = house.browser("alpha", "reviewer", language).get(HOME)
