@@ -90,6 +90,8 @@ def test_a_request_is_taken_and_decided_by_forms(house: House) -> None:
 
 
 def test_the_register_shows_what_holds_and_who_asks_for_it(house: House) -> None:
+    empty = house.browser("*", "auditor").get(FILINGS).text
+    assert "<code>tokenschain filings set</code>" in empty and "`" not in empty
     for name, more in (
         ("held", {"filed_on": "2026-01-01"}),
         ("over", {"ended_on": "2026-01-01"}),
