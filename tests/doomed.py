@@ -33,6 +33,7 @@ SEAL_STEPS = (
 WITNESS_STEPS = ("before it writes", "before it renames", "behind the rename", "before it answers")
 CALLS_PER_STEP = 2
 BATCHES_PER_LIFE = 10_000
+BEGINS_WITHIN_S = 60.0
 
 
 def _die(*_: object) -> None:
@@ -116,25 +117,36 @@ def _forked(run: Callable[[], None], wait: Callable[[int], None] = lambda pid: N
     return -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _kill_after(seconds: float) -> Callable[[int], None]:
+def _kill_after(seconds: float, entered: Path) -> Callable[[int], None]:
+    """Kill it so long after it noted its first batch: how long it took to begin does not count."""
+    before = _size(entered)
+
     def wait(pid: int) -> None:
+        until_s = time.monotonic() + BEGINS_WITHIN_S
+        while _size(entered) == before and time.monotonic() < until_s:
+            time.sleep(0.001)
         time.sleep(seconds)
         os.kill(pid, signal.SIGKILL)
 
     return wait
 
 
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
 def main(kind: str, target: str, *more: str) -> None:
     """
     Args:
         more: of `seal` the steps; of `seal-on` a file for what was entered, and moments in
-            seconds; of `witness` a file with the request, and the step.
+            seconds from then on; of `witness` a file with the request, and the step.
     """
     if kind == "seal":
         runs = [_forked(lambda: sealing(target, step, at)) for at, step in enumerate(more)]  # noqa: B023
     elif kind == "seal-on":
+        noted = Path(more[0])
         runs = [
-            _forked(lambda: sealing_on(target, more[0], at), _kill_after(float(moment)))  # noqa: B023
+            _forked(lambda: sealing_on(target, more[0], at), _kill_after(float(moment), noted))  # noqa: B023
             for at, moment in enumerate(more[1:])
         ]
     else:
