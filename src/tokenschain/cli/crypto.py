@@ -31,6 +31,13 @@ class SigningSuite(StrEnum):
     GM = "gm"
 
 
+NewKeyFile = Annotated[Path, typer.Argument(help="Where the private key is to be kept.")]
+NewKeySuite = Annotated[
+    SigningSuite | None,
+    typer.Option(help="`gm` makes an SM2 key; that of the settings if unset."),
+]
+
+
 @crypto.command("selftest")
 def crypto_selftest(
     oracle: Annotated[
@@ -110,13 +117,7 @@ def crypto_wrap(
 
 
 @crypto.command("new-key")
-def crypto_new_key(
-    file: Annotated[Path, typer.Argument(help="Where the private key is to be kept.")],
-    suite: Annotated[
-        SigningSuite | None,
-        typer.Option(help="`gm` makes an SM2 key; that of the settings if unset."),
-    ] = None,
-) -> None:
+def crypto_new_key(file: NewKeyFile, suite: NewKeySuite = None) -> None:
     """Make a key to sign acts with; prints the public one for `me add-signing-key`."""
     from tokenschain.infra.security import pack_signatures  # noqa: PLC0415 - libcrypto
 

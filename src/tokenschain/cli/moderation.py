@@ -10,7 +10,7 @@ import typer
 
 from tokenschain.cli import tables
 from tokenschain.cli.admin import rows_of
-from tokenschain.cli.crypto import SigningSuite
+from tokenschain.cli.crypto import NewKeyFile, NewKeySuite, crypto_new_key
 from tokenschain.cli.language import told
 from tokenschain.cli.output import console
 from tokenschain.cli.tables import Format, Output
@@ -63,19 +63,9 @@ def moderation_coverage(pack: _PackFile, output_format: Output = Format.TABLE) -
 
 
 @moderation.command("new-key")
-def moderation_new_key(
-    file: Annotated[Path, typer.Argument(help="Where the private key is to be kept.")],
-    suite: Annotated[
-        SigningSuite | None,
-        typer.Option(help="`gm` makes an SM2 key; that of the settings if unset."),
-    ] = None,
-) -> None:
+def moderation_new_key(file: NewKeyFile, suite: NewKeySuite = None) -> None:
     """Make a key to sign packs with; prints the public one for `moderation.pack_keys`."""
-    private, public = pack_signatures.new_key(suite or load().crypto.suite)
-    with file.open("xb") as made:
-        file.chmod(0o600)
-        made.write(private)
-    console.print(public, highlight=False, markup=False)
+    crypto_new_key(file, suite)
 
 
 @moderation.command("sign")
