@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tokenschain.cli import admin_client
+from tokenschain.cli.admin import rows_of
 from tokenschain.cli.language import told
 from tokenschain.cli.output import errors
 from tokenschain.core.spreadsheet import text_cell
-from tokenschain.infra import config
 
 processors = typer.Typer(
     no_args_is_help=True, help="Processors: who is handed data of calls, for what, by contract."
@@ -23,7 +22,6 @@ COLUMNS = (
     "vendor", "purpose", "upstreams", "engines", "fields", "categories", "contract", "region",
     "retention", "reviewed_on",
 )  # fmt: skip
-PAGE = 200
 
 
 @processors.command("export")
@@ -36,13 +34,8 @@ def processors_export(
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\r\n")
     table.writerow(("name", *COLUMNS))
-    cursor: str | None = ""
-    while cursor is not None:
-        query = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
-        page = admin_client.call(config.load(), "GET", "/api/v1/processors", query=query)
-        for one in page["data"]:
-            table.writerow((one["name"], *(_cell(one["spec"].get(name)) for name in COLUMNS)))
-        cursor = page.get("next_cursor")
+    for one in rows_of("/api/v1/processors"):
+        table.writerow((one["name"], *(_cell(one["spec"].get(name)) for name in COLUMNS)))
     if out is None:
         print(text.getvalue(), end="")
         return
