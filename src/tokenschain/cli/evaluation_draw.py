@@ -27,6 +27,7 @@ from tokenschain.cli import admin_client, tables
 from tokenschain.cli.admin_client import AdminError, AdminRequest
 from tokenschain.cli.compliance import opened
 from tokenschain.cli.language import told
+from tokenschain.cli.moderation import local_library
 from tokenschain.cli.output import console, errors
 from tokenschain.core.compliance import evaluation
 from tokenschain.core.compliance.evaluation import (
@@ -37,7 +38,6 @@ from tokenschain.core.compliance.evaluation import (
     QuestionKind,
 )
 from tokenschain.core.compliance.refusals import is_refusal
-from tokenschain.core.log_events import silent
 from tokenschain.core.moderation.verdict import ClassifierThresholds, Direction, Level
 from tokenschain.core.pricing.catalog import format_pico
 from tokenschain.core.spreadsheet import text_cell
@@ -444,7 +444,7 @@ def _report(
     judge: str | None, *, is_trial: bool,
 ) -> None:  # fmt: skip
     reviews = state.reviews({one.id: one for one in drawn})
-    library = _library(settings)
+    library = local_library(settings)
     items, answers = [], []
     for question in drawn:
         asked, review = state.asked[question.id], reviews.get(question.id)
@@ -492,22 +492,6 @@ def _report(
                 passes=report["passes"], on_record=report["on_record"], asked=report["asked"],
                 file=path)  # fmt: skip
     console.print(said, highlight=False, markup=False, soft_wrap=True)
-
-
-def _library(settings: config.Settings) -> RuleLibrary:
-    """The local rules with the packs of this machine."""
-    from tokenschain.core.moderation.library import RuleLibrary  # noqa: PLC0415 - slow to load
-    from tokenschain.infra.moderation_classifier import load_classifier  # noqa: PLC0415
-    from tokenschain.infra.moderation_packs import (  # noqa: PLC0415
-        PackFolder,
-        character_tables,
-        today,
-    )
-
-    library = RuleLibrary(character_tables, today, load_classifier)
-    folder, keys = settings.moderation_packs_path, settings.moderation.pack_keys
-    PackFolder(folder, keys, library, silent).load()
-    return library
 
 
 def _verdicts(library: RuleLibrary, question: Question, asked: _Asked) -> dict[Judge, bool]:

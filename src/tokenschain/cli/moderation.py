@@ -21,7 +21,7 @@ from tokenschain.core.moderation.explanation import explain
 from tokenschain.core.moderation.library import RuleLibrary
 from tokenschain.core.moderation.packs import BadPack, coverage_gaps, read_pack
 from tokenschain.core.moderation.risks import BY_ID
-from tokenschain.infra.config import load
+from tokenschain.infra.config import Settings, load
 from tokenschain.infra.moderation_classifier import load_classifier
 from tokenschain.infra.moderation_packs import (
     PackFolder,
@@ -43,10 +43,7 @@ def moderation_test(
     output_format: Output = Format.TABLE,
 ) -> None:
     """Show what the local rules and installed packs find in a text; nothing is sent anywhere."""
-    settings = load()
-    library = RuleLibrary(character_tables, today, load_classifier)
-    folder, keys = settings.moderation_packs_path, settings.moderation.pack_keys
-    PackFolder(folder, keys, library, silent).load()
+    library = local_library(load())
     rows: list[dict[str, Any]] = [msgspec.structs.asdict(one) for one in explain(library, text)]
     tables.show(rows, ("stage", "category", "level", "rule", "text"), output_format)
 
@@ -110,6 +107,14 @@ def moderation_draft(
     for phrase in made.left_out:
         said = told("left out, since its word is not in the pack: {phrase}", phrase=phrase)
         console.print(said, highlight=False, markup=False)
+
+
+def local_library(settings: Settings) -> RuleLibrary:
+    """The local rules with the packs of this machine."""
+    library = RuleLibrary(character_tables, today, load_classifier)
+    folder, keys = settings.moderation_packs_path, settings.moderation.pack_keys
+    PackFolder(folder, keys, library, silent).load()
+    return library
 
 
 def _read(pack: Path) -> Any:
