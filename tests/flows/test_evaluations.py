@@ -114,6 +114,20 @@ def test_a_draw_that_broke_off_goes_on_where_it_was(
     assert models.count("sim-chat") == 4 and models.count("other-chat") == 12
     other = draw(run, bank, "--seed", "2")
     assert other.code == 1 and "another model, seed or bank" in other.err
+    said = Path("d", REVIEW).read_text("utf-8-sig")
+    for changed in (
+        said.replace("id,kind", "编号,kind", 1).encode("gb18030"),  # as spreadsheets save it
+        said.replace(",", ";").encode(),
+        said.replace("verdict", "result", 1).encode(),
+        b"",
+    ):
+        Path("d", REVIEW).write_bytes(changed)
+        refused = draw(run, bank)
+        assert refused.code == 1 and "d/review.csv is no CSV in UTF-8 " in refused.err, refused.err
+        assert Path("d", REVIEW).read_bytes() == changed, "what people wrote stays"
+    asked.write_bytes(b"torn\n")
+    torn = draw(run, bank)
+    assert torn.code == 1 and "the folder's files were changed" in torn.err, torn.err
 
 
 def test_banks_that_are_too_small_or_wrong_are_refused_before_anything_is_asked(

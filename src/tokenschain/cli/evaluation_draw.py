@@ -195,18 +195,16 @@ class _Folder:
     def __init__(self, path: Path, draw: _Draw) -> None:
         self.path = path
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        first, *lines = list(_lines(path / ASKED)) or [b""]
-        self.draw = msgspec.json.decode(first, type=_Draw) if first else draw
-        if not first:
+        lines = list(_lines(path / ASKED))
+        if not lines:
             _append(path / ASKED, draw)
-        elif msgspec.structs.replace(self.draw, began_at_s=0) != msgspec.structs.replace(
-            draw, began_at_s=0
-        ):
+        self.draw: _Draw = next(_decoded(lines[:1], _Draw), draw)
+        if msgspec.structs.replace(draw, began_at_s=self.draw.began_at_s) != self.draw:
             raise AdminError(
                 told("{folder} has a draw of another model, seed or bank: name another --out",
                      folder=path)
             )  # fmt: skip
-        self.asked = {one.id: one for one in _decoded(lines, _Asked)}
+        self.asked = {one.id: one for one in _decoded(lines[1:], _Asked)}
         self._opinions = {
             (one.id, one.model): one for one in _decoded(_lines(path / JUDGED), _Opinion)
         }
@@ -231,12 +229,21 @@ class _Folder:
         """What people wrote into `review.csv`.
 
         Raises:
-            AdminError: a line has a verdict that is none, or nobody who gave it.
+            AdminError: it is no such table, or a line has a verdict that is none, or nobody who
+                gave it.
         """
         path = self.path / REVIEW
         if not path.exists():
             return {}
-        rows = csv.DictReader(io.StringIO(path.read_text("utf-8-sig")))
+        try:
+            rows = csv.DictReader(io.StringIO(path.read_text("utf-8-sig")))
+            is_table = {"id", "verdict", "by"} <= set(rows.fieldnames or ())
+        except UnicodeDecodeError:
+            is_table = False
+        if not is_table:
+            raise AdminError(
+                told("{path} is no CSV in UTF-8 with the columns id, verdict and by", path=path)
+            )
         found = {}
         for row in rows:
             said, name = (row.get("verdict") or "").strip().lower(), (row.get("id") or "").strip()
