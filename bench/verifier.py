@@ -365,7 +365,7 @@ def show_streams(
             stream = make(seed)
             embeddings.need([normal(asked.text) for asked in stream])
             ran = run(stream, embeddings, verifier, seed)
-            print(f"| {name} | {seed} | {ran.exact / calls:.1%} | {ran.hits:.1%} | "
+            print(f"| {name} | {seed} | {ran.exact_alone / calls:.1%} | {ran.hits:.1%} | "
                   f"{ran.repeated / calls:.1%} | {ran.gained:.0%} | {ran.false_hit_rate:.2%} | "
                   f"{ran.undecided} | {ran.first_hit:,} |", flush=True)  # fmt: skip
 

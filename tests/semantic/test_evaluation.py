@@ -1,4 +1,4 @@
-"""`tokenschain cache evaluate`, as its user runs it."""
+"""`tokenschain cache evaluate`, as its user runs it, and what its streams count."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
+
+import pytest
+
+from tests.semantic.test_matcher import Letters
+from tokenschain.semantic.evaluation import StreamCall, run
+from tokenschain.semantic.verifier import Verifier
 
 PAIRS = [
     ("How do I return a lamp?", "How can I return a lamp?", 1, "same"),
@@ -54,3 +60,20 @@ def test_what_are_no_pairs_is_said(tmp_path: Path) -> None:
     done = evaluate("--data", str(file))
     assert done.returncode == 2 and "not lines of" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_exact_matching_would_have_served_alone_is_not_gained() -> None:
+    """Each question in two ways: a way that got a semantic hit is stored nowhere, and asked again
+    it is a semantic hit again, which exact matching alone would have had."""
+    ways = ("where is my {0}{0}{0} parcel{1}", "my {0}{0}{0} parcel{1}, where is it")
+    names = [(name, "?" * times) for times in range(5) for name in "abcdefghijklmnopqrstuvwxyz"]
+    stream = [
+        StreamCall(way.format(*name), name[0]) for name in names for way in (*ways, *ways[1:])
+    ]  # fmt: skip
+    ran = run(stream, Letters(), Verifier.shipped(), seed=1, false_hit_rate_max=0.1)
+    alone = len(stream) - len({one.text for one in stream})
+    assert ran.exact_alone == alone and ran.exact < alone < ran.exact + ran.semantic
+    served = round(ran.hits * len(stream))
+    assert ran.gained == pytest.approx((served - alone) / (len(stream) - 26 - alone))
+    warmed = run(stream[:2], Letters(), Verifier.shipped(), seed=1, warmed=stream[:2])
+    assert warmed.exact_alone == 2
