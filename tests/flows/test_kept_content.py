@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,12 @@ def test_a_planted_number_is_nowhere_in_clear_and_gone_after_erasure(house: Stac
         assert holding(house, planted) == []
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as found:
         dump = "\n".join(found.iterdump())
-        assert PLANTED not in dump and MOBILE not in dump and wrapped.hex().upper() not in dump
+        assert wrapped.hex().upper() not in dump
+        query = "select records from audit_segments where records is not null"
+        sealed = b"".join(zlib.decompress(records) for (records,) in found.execute(query)).decode()
+    assert f"content_{call}" in sealed
+    for planted in (PLANTED, MOBILE, "eve-of-the-test"):
+        assert planted not in dump and planted not in sealed
     destroyed = (Path(house.settings.data_dir) / "destroyed-keys").read_text().split()
     assert key[0] in destroyed
 
