@@ -152,6 +152,14 @@ def test_a_report_without_calls_says_so() -> None:
     assert "more calls than are counted" in made.missing
 
 
+def test_a_chinese_report_says_kind_severity_and_timeline_in_chinese(house: Platform) -> None:
+    made = opened(house, kind="personal-data")
+    house.operator("PATCH", f"{PATH}/{made['id']}", {"note": "asked"})
+    report = house.operator("GET", f"{PATH}/{made['id']}/report?language=zh").json()["markdown"]
+    for words in ("**类型**: 个人信息", "**级别**: 较大", " 登记: ", " 备注: asked"):
+        assert words in report, report
+
+
 def test_an_alert_comes_when_a_clock_runs_out_once_each(house: Platform) -> None:
     now_s = int(time.time())
     made = opened(house, title="late", detected_at_s=now_s - 3 * HOUR_S)

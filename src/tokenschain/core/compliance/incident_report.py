@@ -17,6 +17,13 @@ _GAPS: Mapping[str, tuple[str, str]] = {
     "impact": ("损失与社会影响", "damage and effect on the public"),
     "contact": ("报告人与联系方式", "who reports, and how to reach them"),
 }
+_CHINESE: Mapping[str, str] = {
+    "content": "内容安全", "personal-data": "个人信息", "security": "网络安全",
+    "availability": "可用性",
+    "general": "一般", "larger": "较大", "major": "重大", "extremely-major": "特别重大",
+    "opened": "登记", "changed": "更新", "noted": "备注", "ended": "结束", "reported": "报告",
+}  # fmt: skip
+"""Kinds, severities and what was done, in a Chinese report."""
 
 
 class CallGroup(NamedTuple):
@@ -67,8 +74,8 @@ def draft(
     rows = [
         ("编号", "Incident", incident["id"]),
         ("标题", "Title", incident["title"]),
-        ("类型", "Kind", incident["kind"]),
-        ("级别", "Severity", incident["severity"]),
+        ("类型", "Kind", _word(incident["kind"], zh)),
+        ("级别", "Severity", _word(incident["severity"], zh)),
         ("租户", "Tenant", incident["tenant"] or ("平台" if zh else "the platform")),
         ("模型", "Model", incident["model"] or ("全部" if zh else "all")),
         ("发生时间", "Began", _time(incident["began_at_s"])),
@@ -86,8 +93,10 @@ def draft(
         lines += [_cell(incident[name]) or _gap(name, zh)]
     lines += _calls_section(groups, zh)
     lines += ["", f"## {'处置记录' if zh else 'Timeline'}", ""]
-    lines += [f"- {_time(one['at_s'])} {_cell(one['action'])}: {_cell(one['text'])}"
-              for one in timeline]  # fmt: skip
+    lines += [
+        f"- {_time(one['at_s'])} {_cell(_word(one['action'], zh))}: {_cell(one['text'])}"
+        for one in timeline
+    ]
     frozen = "冻结" if zh else "frozen"
     lines += [
         f"- {_time(one['created_at_s'])} {frozen}: {_cell(one['tenant'])} {_cell(one['model'])}"
@@ -122,6 +131,10 @@ def _calls_section(groups: Sequence[CallGroup], zh: bool) -> list[str]:
 def _gap(name: str, zh: bool) -> str:
     chinese, english = _GAPS[name]
     return f"【待补充：{chinese}】" if zh else f"[TO BE ADDED: {english}]"
+
+
+def _word(name: str, zh: bool) -> str:
+    return _CHINESE.get(name, name) if zh else name
 
 
 def _time(at_s: int | None) -> str:
