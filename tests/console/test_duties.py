@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 import time
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tests.console.visitors import House, inline_code
 from tokenschain.console.duties import FILINGS, INCIDENT, INCIDENTS, PATH, REQUESTS
+from tokenschain.core.snapshot.filings import FilingKind
+
+DEADLINES = "/compliance/deadlines"
 
 
 def opened(house: House, **more: Any) -> str:
@@ -32,6 +35,27 @@ def test_what_is_due_is_shown_with_the_time_that_is_left(house: House, language:
                       {"zh": "剩余 2 小时 59 分", "en": "2 h 59 min left"}[language]):  # fmt: skip
             assert words in page, (path, words)
     assert late not in house.browser("beta", "admin").get(INCIDENTS).text
+
+
+def test_rules_are_named_in_the_readers_language(house: House) -> None:
+    incident = opened(house)
+    asked = {"tenant": "alpha", "kind": "copy", "end_user": "u", "note": ""}
+    assert house.platform.operator("POST", "/subject-requests", asked).status_code == 201
+    for kind in get_args(FilingKind):
+        spec = {"kind": kind, "number": "1", "models": ["m"], "source": "s",
+                "launched_on": "2026-01-01", "ended_on": "2026-02-01"}  # fmt: skip
+        put = house.platform.operator("PUT", f"/filings/rule-{kind}", {"spec": spec})
+        assert put.status_code == 200, put.text
+    rules = {one["rule"] for one in house.platform.operator("GET", DEADLINES).json()["data"]}
+    assert len(rules) == 4
+    for language in ("zh", "en"):
+        browser = house.browser("*", "auditor", language)
+        for path in (PATH, f"{INCIDENT}?incident={incident}"):
+            page = html.unescape(browser.get(path).text)
+            assert any(rule in page for rule in rules) is (language == "en"), path
+            assert "《" not in page or language == "zh"
+    for name in get_args(FilingKind):
+        house.platform.operator("DELETE", f"/filings/rule-{name}")
 
 
 def test_an_incident_is_opened_noted_reported_and_ended_by_forms(house: House) -> None:

@@ -31,6 +31,22 @@ DUTY_STRINGS: dict[str, tuple[str, str]] = {
     "duties.subject": ("对象", "Of what"),
     "duties.tenant": ("租户", "Tenant"),
     "duties.rule": ("依据", "Rule"),
+    "duties.rule.incidents": (
+        "《国家网络安全事件报告管理办法》",
+        "National Cybersecurity Incident Reporting Measures",
+    ),
+    "duties.rule.algorithms": (
+        "《互联网信息服务算法推荐管理规定》第二十四条",
+        "Provisions on Algorithm Recommendation, Art. 24",
+    ),
+    "duties.rule.models": (
+        "《生成式人工智能服务管理暂行办法》第十七条",
+        "Interim Measures for Generative AI Services, Art. 17",
+    ),
+    "duties.rule.requests": (
+        "《个人信息保护法》第四十四至五十条；GB/T 35273-2020，8.7",
+        "PIPL, Arts. 44 to 50; GB/T 35273-2020, 8.7",
+    ),
     "duties.platform": ("平台", "The platform"),
     "duties.uncertain": ("期限未经原文核实", "not certain: see the rule"),
     "duties.calendar_ends": ("节假日历截至 {day}", "holidays known until {day}"),
