@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from tests.security.platform import Platform, platform
+from tokenschain.control.compliance import template_facts
 from tokenschain.core.compliance.templates import (
     TEMPLATES,
     DataProcessor,
@@ -18,6 +20,12 @@ from tokenschain.core.compliance.templates import (
 )
 from tokenschain.core.snapshot import ModelRoute, Offer, Snapshot, Upstream
 from tokenschain.core.snapshot.moderation_policy import ModerationPolicy
+from tokenschain.infra.config.moderation import (
+    ModerationEngineSettings,
+    ModerationReviewSettings,
+    ModerationSettings,
+)
+from tokenschain.infra.database.engine import reading
 
 GAP = {"zh": "【待补充：", "en": "[TO BE ADDED: "}
 NOTHING = TemplateFacts(
@@ -102,3 +110,26 @@ def test_who_may_not_read_and_what_is_no_template_is_refused(house: Platform) ->
     assert house.operator("GET", "/compliance/templates/certificate").status_code == 404
     owner = house.person("acme", "owner")
     assert owner("GET", "/compliance/templates/user-notice").status_code == 403
+
+
+def test_of_a_review_the_engines_are_the_processors_with_their_vendors(house: Platform) -> None:
+    context = house.app.state.context
+    engine = ModerationEngineSettings(
+        vendor="tencent-tianyu", credential="env:T", region="ap-guangzhou", zone="cn"
+    )
+    review = ModerationReviewSettings(engines=("one", "other"))
+    moderation = ModerationSettings(
+        engines={"one": engine, "other": engine}, reviews={"twice": review}
+    )
+    settings = msgspec.structs.replace(context.settings, moderation=moderation)
+    policies = {
+        "tried": ModerationPolicy(state="share", share=0.1, engines=("twice",)),
+        "watches": ModerationPolicy(state="shadow", engines=("nobody",)),
+    }
+    snapshot = Snapshot("1", {}, {}, moderation=policies)
+    with reading(house.engine) as db:
+        found = template_facts.read(db, settings, snapshot, {}, 0.0)
+    assert found.processors == [
+        DataProcessor(f"moderation/{name}", "tencent-tianyu", "", "ap-guangzhou", "cn", ())
+        for name in ("one", "other")
+    ]

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, func, select
 
 from tokenschain import __version__
+from tokenschain.control.compliance.evidence.recipients import engines_told
 from tokenschain.control.content import content_policies
 from tokenschain.control.duties.subject_requests import DAY_S, DUE_DAYS
 from tokenschain.core import presentation
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tokenschain.core.snapshot import Snapshot
     from tokenschain.core.snapshot.filings import Filing
     from tokenschain.infra.config import Settings
+    from tokenschain.infra.config.moderation import ModerationEngineSettings, ModerationSettings
 
 EVALUATED = "compliance:evaluation"
 """The event of a signed evaluation draw in the audit log."""
@@ -51,14 +53,13 @@ def read(
     ]  # fmt: skip
     chats = [one.name for one in models if one.kind == "chat"]
     notice = notice_of(filings.values(), chats, chats, today)
-    since = func.count()
-    opened = select(since).where(incidents.c.created_at_s >= int(now_s) - 365 * DAY_S)
+    opened = select(func.count()).where(incidents.c.created_at_s >= int(now_s) - 365 * DAY_S)
     return TemplateFacts(
         day=today.isoformat(),
         version=__version__,
         service_url=settings.control.gateway_url or "",
         models=models[:LISTED_MAX],
-        processors=_processors(snapshot)[:LISTED_MAX],
+        processors=_processors(settings.moderation, snapshot)[:LISTED_MAX],
         policies=_policies(snapshot)[:LISTED_MAX],
         filings=[_filing(one) for one in filings.values()],
         notice_zh=notice.zh if notice.entries else "",
@@ -76,19 +77,23 @@ def read(
     )
 
 
-def _processors(snapshot: Snapshot) -> list[DataProcessor]:
+def _processors(settings: ModerationSettings, snapshot: Snapshot) -> list[DataProcessor]:
     serves: dict[str, list[str]] = {}
     for name, model in sorted(snapshot.models.items()):
         for offer in model.offers:
             serves.setdefault(offer.upstream, []).append(name)
-    engines = sorted({
-        engine for one in snapshot.moderation.values() if one.state == "active"
-        for engine in one.engines
-    })  # fmt: skip
+    engines = engines_told(settings, snapshot.moderation.values())
     return [
-        *(DataProcessor(f"moderation/{engine}", engine, "", "", "", ()) for engine in engines),
+        *(_engine(name, settings.engines.get(name)) for name in sorted(engines)),
         *_upstreams(snapshot, serves),
     ]
+
+
+def _engine(name: str, known: ModerationEngineSettings | None) -> DataProcessor:
+    vendor, region, zone = (
+        (name, "", "") if known is None else (known.vendor, known.region, known.zone)
+    )
+    return DataProcessor(f"moderation/{name}", vendor, "", region, zone, ())
 
 
 def _upstreams(snapshot: Snapshot, serves: Mapping[str, Sequence[str]]) -> list[DataProcessor]:
@@ -135,7 +140,7 @@ def _last_draw(db: Connection) -> LastDraw | None:
     row = db.execute(query.order_by(c.at_ms.desc()).limit(1)).first()
     if row is None:
         return None
-    detail = json.loads(row.detail) if isinstance(row.detail, str) else row.detail
+    detail = json.loads(row.detail)
     return LastDraw(
         row.target, presentation.date(row.at_ms / 1e3), bool(detail["passes"]), detail["asked"]
     )
