@@ -5,9 +5,15 @@ from __future__ import annotations
 import socket
 import time
 
+import psycopg.errors
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.exc import DataError
+
 from tests import web
 from tests.stack import Stack
-from tokenschain.control.api import open_doors
+from tokenschain.control.api import errors, open_doors
 
 
 def test_the_admin_api_needs_its_token_and_speaks_the_apis_errors(stack: Stack) -> None:
@@ -73,3 +79,32 @@ def test_a_name_is_a_line_that_can_be_seen_and_typed_again(stack: Stack) -> None
         assert (said.status_code, said.json()["error"]["param"]) == (400, "name"), (path, name)
     said = stack.admin("POST", "/api/v1/organization/units", json=unit | {"title": "a\nb"})
     assert (said.status_code, said.json()["error"]["param"]) == (400, "title")
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        (psycopg.errors.StringDataRightTruncation(), "A text is longer than can be stored."),
+        (psycopg.errors.NumericValueOutOfRange(), "A number is larger than can be stored."),
+        (
+            psycopg.errors.CharacterNotInRepertoire(),
+            "A text has characters that cannot be stored.",
+        ),
+    ],
+)
+def test_what_the_database_does_not_store_is_said_as_it_is(
+    refused: psycopg.DataError, said: str
+) -> None:
+    app = FastAPI()
+    errors.add_handlers(app)
+
+    @app.get("/")
+    def store() -> None:
+        raise DataError("INSERT", None, refused)
+
+    reply = TestClient(app).get("/")
+    assert reply.status_code == 400
+    assert (reply.json()["error"]["code"], reply.json()["error"]["message"]) == (
+        "invalid_value",
+        said,
+    )

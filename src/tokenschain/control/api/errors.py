@@ -31,6 +31,11 @@ MEANINGS: Mapping[int, str] = {
 
 _SHOWN_MAX = 20
 """Invalid values of one request that are said."""
+_UNSTORABLE: Mapping[str, str] = {
+    "22001": "A text is longer than can be stored.",
+    "22003": "A number is larger than can be stored.",
+}
+"""By PostgreSQL's code of what was refused; anything else is about characters."""
 
 
 class ProblemDetail(BaseModel):
@@ -120,8 +125,10 @@ def _http(request: Request, error: HTTPException) -> ApiError:
     return ApiError(code, former or str(error.detail), status=error.status_code)
 
 
-def _unstorable(_: Request, __: Exception) -> ApiError:
-    return ApiError("invalid_value", "A text has characters that cannot be stored.")
+def _unstorable(_: Request, error: DataError | UnicodeEncodeError) -> ApiError:
+    code = getattr(error.orig, "sqlstate", None) if isinstance(error, DataError) else None
+    why = _UNSTORABLE.get(code or "", "A text has characters that cannot be stored.")
+    return ApiError("invalid_value", why)
 
 
 def _duplicate(_: Request, __: IntegrityError) -> ApiError:
