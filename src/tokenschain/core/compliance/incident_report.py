@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-Language = Literal["zh", "en"]
+from tokenschain.core.compliance.templates import Language, cell
+
 _CHINA_H = 8
 _GAPS: Mapping[str, tuple[str, str]] = {
     "description": ("事件经过", "what happened"),
@@ -86,20 +87,20 @@ def draft(
         ("涉及最终用户数", "End users concerned", str(end_users) if end_users else "?"),
     ]
     lines = [f"# {'网络安全事件报告（草稿）' if zh else 'Incident report (draft)'}", ""]
-    lines += [f"- **{said[0] if zh else said[1]}**: {_cell(said[2])}" for said in rows]
+    lines += [f"- **{said[0] if zh else said[1]}**: {cell(said[2])}" for said in rows]
     for name, chinese, english in (("description", "事件经过", "What happened"),
                                    ("measures", "已采取的措施", "Measures")):  # fmt: skip
         lines += ["", f"## {chinese if zh else english}", ""]
-        lines += [_cell(incident[name]) or _gap(name, zh)]
+        lines += [cell(incident[name]) or _gap(name, zh)]
     lines += _calls_section(groups, zh)
     lines += ["", f"## {'处置记录' if zh else 'Timeline'}", ""]
     lines += [
-        f"- {_time(one['at_s'])} {_cell(_word(one['action'], zh))}: {_cell(one['text'])}"
+        f"- {_time(one['at_s'])} {cell(_word(one['action'], zh))}: {cell(one['text'])}"
         for one in timeline
     ]
     frozen = "冻结" if zh else "frozen"
     lines += [
-        f"- {_time(one['created_at_s'])} {frozen}: {_cell(one['tenant'])} {_cell(one['model'])}"
+        f"- {_time(one['created_at_s'])} {frozen}: {cell(one['tenant'])} {cell(one['model'])}"
         for one in freezes
     ]
     lines += ["", f"## {'待补充' if zh else 'To be added'}", ""]
@@ -117,7 +118,7 @@ def _calls_section(groups: Sequence[CallGroup], zh: bool) -> list[str]:
     if groups:
         lines += [heads, "|" + "---|" * 9]
         lines += [
-            "| " + " | ".join([*map(_cell, (one.tenant, one.model_asked, one.model_served,
+            "| " + " | ".join([*map(cell, (one.tenant, one.model_asked, one.model_served,
                                             one.upstream, one.filing, one.outcome)),
                                str(one.calls), _time(one.first_ms // 1_000),
                                _time(one.last_ms // 1_000)]) + " |"
@@ -143,10 +144,3 @@ def _time(at_s: int | None) -> str:
     return (
         f"{datetime.fromtimestamp(at_s, UTC) + timedelta(hours=_CHINA_H):%Y-%m-%d %H:%M:%S} +08:00"
     )
-
-
-def _cell(text: str) -> str:
-    """Text of people as a part of Markdown that it cannot leave."""
-    for mark in "\\`*_{}[]<>#|":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
