@@ -186,8 +186,6 @@ class StreamDecoding:
     def _settle(self, *, final: bool) -> list[RiskFinding]:
         """Decode what is complete by now; the stretch ends with enough of ordinary text."""
         buffer, end = self._buffer, len(self._buffer)
-        if end < self._due and not final:
-            return []
         complete = self._run_at - self._base if self._is_long_run else end
         complete, self._sign_at, sign_end = _open_sign(buffer, self._sign_at, complete)
         self._sign_end = max(self._sign_end, sign_end)
