@@ -27,6 +27,7 @@ from tokenschain.semantic.error_bound import (
 )
 from tokenschain.semantic.index import CachedQuestion, VectorStore
 from tokenschain.semantic.tenant_rows import TenantRows
+from tokenschain.semantic.text_facts import TextFacts
 from tokenschain.semantic.verifier import Verifier, is_english
 
 FAST_COUNT, FINE_COUNT = 20, 5
@@ -149,8 +150,9 @@ class Matcher:
             self._pending.keep(tenant, asked, _Pending(fast, None, b"", _NO_FEATURES, 1.0))
             return MatchResult(ServingDecision.MISS)
         fine = self._models.fine([question])[0]
-        cosines = self._likeness(question, fine, np.array([one.fine for one in near]))
-        best = self._best(namespace, question, near, cosines)
+        facts = self._verifier.facts_of(question)
+        cosines = self._likeness(facts, fine, np.array([one.fine for one in near]))
+        best = self._best(namespace, facts, near, cosines)
         if best is None:
             self._pending.keep(tenant, asked, _Pending(fast, fine, b"", _NO_FEATURES, 1.0))
             return MatchResult(ServingDecision.MISS)
@@ -168,16 +170,15 @@ class Matcher:
         return MatchResult(decision, confidence, doubt=Doubt(key, entry) if doubtful else None)
 
     def _best(
-        self, namespace: bytes, question: str, near: list[CachedQuestion], cosines: Vectors
+        self, namespace: bytes, asked: TextFacts, near: list[CachedQuestion], cosines: Vectors
     ) -> tuple[float, bytes, CacheEntry] | None:
         """The most probable of the candidates whose answer is still there: the verifier's
         probability, key and answer."""
         best: tuple[float, bytes, CacheEntry] | None = None
-        facts = self._verifier.facts_of(question)
         for rank in np.argsort(-cosines)[:FINE_COUNT]:
             one = near[int(rank)]
             probability, vetoes = self._verifier.weigh(
-                self._verifier.facts_of(one.question), facts, float(cosines[rank]), one.fast_cosine
+                self._verifier.facts_of(one.question), asked, float(cosines[rank]), one.fast_cosine
             )
             if vetoes or probability <= (best[0] if best is not None else 0.0):
                 continue
@@ -186,10 +187,10 @@ class Matcher:
                 best = probability, one.key, entry
         return best if best is not None and best[0] >= NEAR_MIN else None
 
-    def _likeness(self, question: str, fine: Vectors, others: Vectors) -> Vectors:
+    def _likeness(self, question: TextFacts, fine: Vectors, others: Vectors) -> Vectors:
         """Cosines of a question and others as the verifier knows them. If it is English and one of
         the others is not, the guards tell them apart."""
-        english = np.full(len(others), is_english(self._verifier.facts_of(question)))
+        english = np.full(len(others), is_english(question))
         return self._models.likeness(np.broadcast_to(fine, others.shape), others, english)
 
     def approve(self, namespace: bytes, group: str, question: str, doubt: Doubt) -> bool:
@@ -292,11 +293,11 @@ class Matcher:
         if fast_cosine < FAST_MIN:
             return False
         fine = self._models.fine([pair.question, pair.other])
-        cosines = self._likeness(pair.other, fine[1], fine[:1])
+        asked = self._verifier.facts_of(pair.other)
+        cosines = self._likeness(asked, fine[1], fine[:1])
         probability, vetoes = self._verifier.weigh(
-            self._verifier.facts_of(pair.question), self._verifier.facts_of(pair.other),
-            float(cosines[0]), fast_cosine,
-        )  # fmt: skip
+            self._verifier.facts_of(pair.question), asked, float(cosines[0]), fast_cosine
+        )
         if vetoes or not probability >= NEAR_MIN:
             return False
         near = [CachedQuestion(b"", pair.question, fast_cosine, fine[0])]
